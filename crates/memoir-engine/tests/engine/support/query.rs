@@ -1,0 +1,176 @@
+//! A query with its state folder and its tables, run again and again as a person would.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use memoir_core::profile::{ExtractionAnswer, ExtractionCall, ProfileConfig};
+use memoir_core::source::ReadUntil;
+use memoir_core::{Clock, ManualClock};
+use memoir_engine::{Answerer, EngineError, EngineOptions, Halt, Job, Metrics, Summary, run};
+use memoir_state::{Manifest, Resources, ShardStore, StateHome};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::extractor::extract;
+use super::processor::Watched;
+use super::remote::{Endpoint, Remote};
+use super::sink::MemorySink;
+use super::source::MemorySource;
+use super::streams::start;
+
+pub struct Query {
+    pub folder: TempDir,
+    pub config: ProfileConfig,
+    pub shards: u32,
+    pub state_id: i64,
+    pub sink: Arc<MemorySink>,
+    /// The clock in use, and the same where it is moved by hand.
+    pub clock: Arc<dyn Clock>,
+    pub manual: Arc<ManualClock>,
+    pub options: EngineOptions,
+    pub metrics: Arc<Metrics>,
+}
+
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap())
+}
+
+/// Answers at once, on the shard's thread.
+pub fn now() -> Answerer<Watched> {
+    Answerer::Now(Arc::new(extract))
+}
+
+pub fn now_by(answer: impl Fn(&ExtractionCall) -> ExtractionAnswer + Send + Sync + 'static) -> Answerer<Watched> {
+    Answerer::Now(Arc::new(answer))
+}
+
+pub fn later(remote: &Arc<Remote>) -> Answerer<Watched> {
+    Answerer::Later(Arc::new(Endpoint(Arc::clone(remote))))
+}
+
+/// Options under which nothing waits long.
+pub fn quick() -> EngineOptions {
+    EngineOptions {
+        query: "test".to_owned(),
+        threads: 2,
+        poll_interval: Duration::from_millis(1),
+        epoch_interval: Duration::from_millis(5),
+        commit_interval: Duration::from_millis(1),
+        grace: Duration::from_secs(5),
+        sink_patience: Duration::from_secs(5),
+        ..EngineOptions::default()
+    }
+}
+
+impl Query {
+    pub fn new(config: &ProfileConfig, shards: u32) -> Self {
+        let manual = Arc::new(ManualClock::at(start()));
+        Self {
+            folder: fast_folder(),
+            config: config.clone(),
+            shards,
+            state_id: 4711,
+            sink: Arc::default(),
+            clock: Arc::clone(&manual) as Arc<dyn Clock>,
+            manual,
+            options: quick(),
+            metrics: Arc::default(),
+        }
+    }
+
+    pub fn daemon(mut self) -> Self {
+        self.options.until = ReadUntil::Stopped;
+        self.options.clock = memoir_engine::ClockMode::ProcessingTime;
+        self
+    }
+
+    pub fn stores(&self) -> (StateHome, Vec<ShardStore>) {
+        let manifest = Manifest::new("test", self.shards, self.state_id);
+        let home = StateHome::open_or_create(self.folder.path(), manifest).unwrap();
+        let stores = home.open_shards(&Resources::new(1 << 20, 4 << 20)).unwrap();
+        (home, stores)
+    }
+
+    /// Opens the state, runs, and closes it again.
+    pub fn run_with(
+        &self,
+        processor: &Watched,
+        source: &mut MemorySource,
+        answerer: Answerer<Watched>,
+        halt: &Halt,
+    ) -> Result<Summary, EngineError> {
+        let (home, stores) = self.stores();
+        run(Job {
+            processor,
+            source,
+            sink: self.sink.as_ref(),
+            answerer,
+            manifest: home.manifest(),
+            stores: &stores,
+            options: &self.options,
+            clock: self.clock.as_ref(),
+            runtime: runtime().handle().clone(),
+            metrics: &self.metrics,
+            halt,
+        })
+    }
+
+    pub fn run(&self, source: &mut MemorySource, answerer: Answerer<Watched>) -> Result<Summary, EngineError> {
+        self.run_with(&Watched::new(&self.config), source, answerer, &Halt::default())
+    }
+
+    /// Runs a daemon on a thread of its own while `script` plays; then halts it, and returns what it came to.
+    pub fn while_running<T>(
+        &self,
+        processor: &Watched,
+        source: &mut MemorySource,
+        answerer: Answerer<Watched>,
+        script: impl FnOnce(&Halt) -> T,
+    ) -> (Result<Summary, EngineError>, T) {
+        let halt = Halt::default();
+        std::thread::scope(|scope| {
+            let engine = scope.spawn(|| self.run_with(processor, source, answerer, &halt));
+            // The daemon must end also where the script fails.
+            let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| script(&halt)));
+            halt.halt();
+            let ended = engine.join().unwrap();
+            match played {
+                Ok(played) => (ended, played),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+}
+
+/// A folder in memory where the machine has that: thousands of databases are opened here, and what they survive is the end
+/// of a process and never that of a machine.
+pub fn fast_folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir()
+        && let Ok(folder) = tempfile::tempdir_in(memory)
+    {
+        return folder;
+    }
+    tempfile::tempdir().unwrap()
+}
+
+/// Copies a folder as it is.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            // A file that goes away while it is copied was obsolete.
+            match std::fs::copy(entry.path(), target) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => panic!("copying {:?}: {error}", entry.path()),
+            }
+        }
+    }
+}
