@@ -1,0 +1,357 @@
+//! The rules file: TOML as people write it, compiled to what the engine runs. Its format is described in the built-in
+//! file itself, `config/rules.toml`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use memoir_core::profile::Kind;
+use memoir_core::text::normalize_key;
+use regex::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+use super::example::Example;
+use super::guard::Guards;
+use super::literals;
+use super::pattern::{Pattern, group_names};
+use super::rule::{Effect, Part, Rule};
+use super::shape::{Overlong, Shape};
+use crate::ExtractError;
+
+/// The version of the format that this build reads.
+const FORMAT: u32 = 1;
+/// Words may be made of other words, so deep.
+const VOCABULARY_DEPTH: usize = 8;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RulesFile {
+    format: u32,
+    #[serde(default)]
+    vocabulary: BTreeMap<String, Words>,
+    guards: GuardTexts,
+    shapes: BTreeMap<String, ShapeTable>,
+    #[serde(default)]
+    rule: Vec<RuleTable>,
+}
+
+/// A piece of a pattern, or a list of which any one matches.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    Pattern(String),
+    AnyOf(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuardTexts {
+    question: String,
+    supposed: String,
+    imagine: String,
+    before: String,
+    reported: String,
+    jest: String,
+    others: String,
+    first_person: String,
+    joins: String,
+    pasted: String,
+    scene: String,
+    scene_end: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShapeTable {
+    /// The shape that this one is like, but for what it says itself.
+    like: Option<String>,
+    stop: Option<Vec<String>>,
+    leading: Option<Vec<String>>,
+    trailing: Option<Vec<String>>,
+    refuse: Option<Vec<String>>,
+    head_ends: Option<Vec<String>>,
+    capitals: Option<bool>,
+    max_words: Option<usize>,
+    overlong: Option<Overlong>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleTable {
+    name: String,
+    pattern: String,
+    key: Option<String>,
+    kind: Option<String>,
+    value: Option<String>,
+    #[serde(default = "usual_confidence")]
+    confidence: f64,
+    #[serde(default)]
+    action: ActionWord,
+    each: Option<String>,
+    #[serde(default)]
+    presupposed: bool,
+    asked: Option<String>,
+    #[serde(default)]
+    yields_to: Vec<String>,
+    #[serde(default)]
+    matches: Vec<Vec<String>>,
+    #[serde(default)]
+    rejects: Vec<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ActionWord {
+    #[default]
+    Given,
+    Deleted,
+    Corrected,
+}
+
+fn usual_confidence() -> f64 {
+    0.8
+}
+
+pub(super) struct Compiled {
+    pub rules: Vec<Rule>,
+    pub guards: Guards,
+    pub examples: Vec<Example>,
+}
+
+pub(super) fn compile(text: &str, name: &str) -> Result<Compiled, ExtractError> {
+    let file: RulesFile = toml::from_str(text)
+        .map_err(|source| ExtractError::ParseRules { file: name.to_owned(), source: Box::new(source) })?;
+    let whole = |problem: String| ExtractError::Rules { file: name.to_owned(), problem };
+    if file.format != FORMAT {
+        return Err(whole(format!("its format is {}, this build reads {FORMAT}", file.format)));
+    }
+    let vocabulary = Vocabulary(&file.vocabulary);
+    let guards = compile_guards(&file.guards, &vocabulary).map_err(whole)?;
+    let mut shapes: BTreeMap<&str, Arc<Shape>> = BTreeMap::new();
+    for (shape, table) in &file.shapes {
+        let compiled = compile_shape(table, &file.shapes, &vocabulary);
+        let compiled = compiled.map_err(|problem| whole(format!("shape {shape:?}: {problem}")))?;
+        shapes.insert(shape, Arc::new(compiled));
+    }
+    let mut rules: Vec<Rule> = Vec::with_capacity(file.rule.len());
+    let mut examples = Vec::new();
+    for table in file.rule {
+        let rule_name = table.name.clone();
+        let wrong = |problem: String| ExtractError::Rule { file: name.to_owned(), rule: rule_name.clone(), problem };
+        if rules.iter().any(|rule| rule.name == table.name) {
+            return Err(wrong("another rule has this name".to_owned()));
+        }
+        let number = rules.len();
+        if table.matches.is_empty() {
+            return Err(wrong("it has no example (matches = [[\"a sentence\", \"the value\"]])".to_owned()));
+        }
+        for example in &table.matches {
+            let [text, expected @ ..] = example.as_slice() else {
+                return Err(wrong("an example is empty".to_owned()));
+            };
+            if expected.is_empty() {
+                return Err(wrong(format!("the example {text:?} does not say what it gives")));
+            }
+            examples.push(Example { rule: number, text: text.clone(), expected: expected.to_vec() });
+        }
+        examples.extend(table.rejects.iter().map(|text| Example {
+            rule: number,
+            text: text.clone(),
+            expected: vec![],
+        }));
+        let number_of = |name: &String| {
+            let found = rules.iter().position(|rule| &rule.name == name);
+            found.ok_or_else(|| format!("it yields to {name:?}, and no rule of that name stands before it"))
+        };
+        let yields_to = table.yields_to.iter().map(number_of).collect::<Result<_, _>>().map_err(&wrong)?;
+        rules.push(Rule { yields_to, ..compile_rule(table, &vocabulary, &shapes).map_err(&wrong)? });
+    }
+    Ok(Compiled { rules, guards, examples })
+}
+
+struct Vocabulary<'a>(&'a BTreeMap<String, Words>);
+
+impl Vocabulary<'_> {
+    /// Puts what the words mean in the place of each `{{word}}`.
+    fn expand(&self, pattern: &str) -> Result<String, String> {
+        self.expand_to(pattern, 0)
+    }
+
+    fn expand_to(&self, pattern: &str, depth: usize) -> Result<String, String> {
+        let mut expanded = String::with_capacity(pattern.len());
+        let mut rest = pattern;
+        while let Some((head, tail)) = rest.split_once("{{") {
+            let Some((word, tail)) = tail.split_once("}}") else { return Err("{{ is not closed by }}".to_owned()) };
+            let words = self.0.get(word).ok_or_else(|| format!("the vocabulary has no {word:?}"))?;
+            if depth == VOCABULARY_DEPTH {
+                return Err(format!("the vocabulary's {word:?} is made of itself"));
+            }
+            let meaning = match words {
+                Words::Pattern(pattern) => pattern.clone(),
+                Words::AnyOf(words) => words.join("|"),
+            };
+            expanded.push_str(head);
+            expanded.push_str("(?:");
+            expanded.push_str(&self.expand_to(&meaning, depth + 1)?);
+            expanded.push(')');
+            rest = tail;
+        }
+        expanded.push_str(rest);
+        Ok(expanded)
+    }
+
+    fn regex(&self, pattern: &str) -> Result<Regex, String> {
+        let pattern = self.expand(pattern)?;
+        RegexBuilder::new(&pattern).case_insensitive(true).build().map_err(|error| error.to_string())
+    }
+
+    /// A pattern of any one of the words, between `head` and `tail`.
+    fn any_of(&self, head: &str, words: &[String], tail: &str) -> Result<Option<Regex>, String> {
+        if words.is_empty() {
+            return Ok(None);
+        }
+        self.regex(&format!("{head}(?:{}){tail}", words.join("|"))).map(Some)
+    }
+}
+
+fn compile_guards(texts: &GuardTexts, vocabulary: &Vocabulary<'_>) -> Result<Guards, String> {
+    let regex = |guard: &str, text: &str| vocabulary.regex(text).map_err(|error| format!("guard {guard:?}: {error}"));
+    Ok(Guards {
+        question: regex("question", &texts.question)?,
+        supposed: regex("supposed", &texts.supposed)?,
+        imagine: regex("imagine", &texts.imagine)?,
+        before: regex("before", &texts.before)?,
+        reported: regex("reported", &texts.reported)?,
+        jest: regex("jest", &texts.jest)?,
+        others: regex("others", &texts.others)?,
+        first_person: regex("first_person", &texts.first_person)?,
+        joins: regex("joins", &texts.joins)?,
+        pasted: regex("pasted", &texts.pasted)?,
+        scene: regex("scene", &texts.scene)?,
+        scene_end: regex("scene_end", &texts.scene_end)?,
+    })
+}
+
+fn compile_shape(
+    table: &ShapeTable,
+    all: &BTreeMap<String, ShapeTable>,
+    vocabulary: &Vocabulary<'_>,
+) -> Result<Shape, String> {
+    let line = line_of_likeness(table, all)?;
+    let words = |of: fn(&ShapeTable) -> Option<&Vec<String>>| -> &[String] {
+        line.iter().find_map(|table| of(table)).map_or(&[], Vec::as_slice)
+    };
+    Ok(Shape {
+        stop: vocabulary.any_of(r"(?:\s|^)", words(|table| table.stop.as_ref()), r"(?:$|[^\w'])")?,
+        leading: vocabulary.any_of("^", words(|table| table.leading.as_ref()), r"\s+")?,
+        trailing: vocabulary.any_of(r"(?:[\s,]+|^)", words(|table| table.trailing.as_ref()), "$")?,
+        refuse: vocabulary.any_of("^", words(|table| table.refuse.as_ref()), "$")?,
+        head_ends: vocabulary.any_of(r"\s", words(|table| table.head_ends.as_ref()), r"\b")?,
+        capitals: line.iter().find_map(|table| table.capitals).unwrap_or(false),
+        max_words: line.iter().find_map(|table| table.max_words).unwrap_or(8),
+        overlong: line.iter().find_map(|table| table.overlong).unwrap_or_default(),
+    })
+}
+
+/// A shape, the one that it is like, and so on.
+fn line_of_likeness<'t>(
+    table: &'t ShapeTable,
+    all: &'t BTreeMap<String, ShapeTable>,
+) -> Result<Vec<&'t ShapeTable>, String> {
+    let mut line = vec![table];
+    let mut last = table;
+    while let Some(like) = &last.like {
+        last = all.get(like).ok_or_else(|| format!("there is no shape {like:?}"))?;
+        if line.len() > all.len() {
+            return Err("it is like itself".to_owned());
+        }
+        line.push(last);
+    }
+    Ok(line)
+}
+
+fn compile_rule(
+    table: RuleTable,
+    vocabulary: &Vocabulary<'_>,
+    shapes: &BTreeMap<&str, Arc<Shape>>,
+) -> Result<Rule, String> {
+    let (pattern, hir) = Pattern::parse(vocabulary.expand(&table.pattern)?)?;
+    let needs = literals::required(&hir);
+    let mut groups = Vec::new();
+    for group in group_names(&hir) {
+        let shape =
+            shapes.get(group.as_str()).ok_or_else(|| format!("the group {group:?} has no shape of its name"))?;
+        groups.push((group, Arc::clone(shape)));
+    }
+    let known = |name: &str| groups.iter().any(|(group, _)| group == name);
+    let effect = match table.action {
+        ActionWord::Given => {
+            let kind = table.kind.as_deref().ok_or("it has no kind")?;
+            Effect::Given(kind.parse::<Kind>().map_err(|error| error.to_string())?)
+        }
+        ActionWord::Deleted => Effect::Deleted,
+        ActionWord::Corrected => Effect::Corrected,
+    };
+    if table.value.is_none() && effect != Effect::Deleted {
+        return Err("it has no value".to_owned());
+    }
+    let key = match (&table.key, table.action) {
+        (Some(key), ActionWord::Given | ActionWord::Deleted) => template(key, &known)?,
+        (None, ActionWord::Corrected) => Vec::new(),
+        (None, _) => return Err("it has no key".to_owned()),
+        (Some(_), ActionWord::Corrected) => return Err("a correction has no key of its own".to_owned()),
+    };
+    if let [Part::Text(text)] = key.as_slice() {
+        let plain = if effect == Effect::Deleted { text.trim_end_matches('*').trim_end_matches('_') } else { text };
+        if !plain.is_empty() && normalize_key(plain).as_deref() != Some(plain) {
+            return Err(format!("its key {text:?} is not lower snake_case"));
+        }
+    }
+    let value = table.value.as_deref().map(|value| template(value, &known)).transpose()?;
+    if let Some(each) = table.each.as_deref().filter(|each| !known(each)) {
+        return Err(format!("its pattern has no group {each:?}"));
+    }
+    if !(0.0..=1.0).contains(&table.confidence) {
+        return Err(format!("its confidence {} is not between 0 and 1", table.confidence));
+    }
+    let asked = table.asked.as_deref().map(|asked| vocabulary.regex(asked)).transpose()?;
+    Ok(Rule {
+        name: table.name,
+        pattern,
+        needs,
+        key,
+        value,
+        effect,
+        confidence: table.confidence,
+        each: table.each,
+        presupposed: table.presupposed,
+        asked,
+        yields_to: Vec::new(),
+        shapes: groups,
+    })
+}
+
+/// Reads `text {group} text {group:head}`.
+fn template(text: &str, known: &dyn Fn(&str) -> bool) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((head, tail)) = rest.split_once('{') {
+        let (inside, tail) = tail.split_once('}').ok_or_else(|| format!("{{ is not closed in {text:?}"))?;
+        if !head.is_empty() {
+            parts.push(Part::Text(head.to_owned()));
+        }
+        let (group, part) = match inside.split_once(':') {
+            None => (inside, Part::Group(inside.to_owned())),
+            Some((group, "head")) => (group, Part::Head(group.to_owned())),
+            Some((_, other)) => return Err(format!("{other:?} is not known in {text:?} (known: head)")),
+        };
+        if !known(group) {
+            return Err(format!("its pattern has no group {group:?}"));
+        }
+        parts.push(part);
+        rest = tail;
+    }
+    if !rest.is_empty() || parts.is_empty() {
+        parts.push(Part::Text(rest.to_owned()));
+    }
+    Ok(parts)
+}

@@ -1,0 +1,226 @@
+//! The rules: facts found by patterns, with no network, no clock and no chance.
+//!
+//! What is looked for is data (`config/rules.toml`, or a file of the user's own); this module is the engine behind it.
+//! It reads only what the user wrote, and of that only the user's own words: what is quoted, pasted or played, what is
+//! asked, supposed or said of others is left out ([`passage`], [`guard`]). Of a key the newest words win ([`ledger`]).
+//! Every fact that it proposes quotes words that stand in the message that it names.
+//!
+//! A first pass over a message, one automaton for all rules ([`literals`]), tells which rules could match at all; for
+//! most messages that is none, and nothing else is done.
+
+mod example;
+mod file;
+mod guard;
+mod ledger;
+mod literals;
+mod passage;
+mod pattern;
+mod rule;
+mod shape;
+
+use std::path::Path;
+
+use memoir_core::evidence::Quote;
+use memoir_core::profile::{Evidence, ExtractionCall, ProposedFact};
+use memoir_core::text::comparable;
+
+use self::guard::Guards;
+use self::ledger::Ledger;
+use self::literals::Prefilter;
+use self::passage::Passage;
+use self::rule::{Effect, Rule};
+use crate::ExtractError;
+
+/// The rules that come with Memoir.
+const BUILT_IN: &str = include_str!("../../../../config/rules.toml");
+const BUILT_IN_NAME: &str = "config/rules.toml (built in)";
+
+/// A set of rules, ready to be used from many threads.
+pub struct Rules {
+    /// In order of precedence.
+    rules: Vec<Rule>,
+    prefilter: Prefilter,
+    guards: Guards,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules").field("rules", &self.rules.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    /// Reads rules from a text and tries each rule on its own examples; `name` is what errors call the text.
+    ///
+    /// # Errors
+    /// When the text is no rules file, a rule is wrong, or an example does not come out as it says.
+    pub fn load(text: &str, name: &str) -> Result<Self, ExtractError> {
+        let (rules, examples) = Self::compile(text, name)?;
+        for rule in &rules.rules {
+            rule.pattern.compile().map_err(|problem| ExtractError::Rule {
+                file: name.to_owned(),
+                rule: rule.name.clone(),
+                problem,
+            })?;
+        }
+        example::check(&rules, &examples, name)?;
+        Ok(rules)
+    }
+
+    /// [`Rules::load`] of a file.
+    ///
+    /// # Errors
+    /// Also when the file cannot be read.
+    pub fn load_file(path: &Path) -> Result<Self, ExtractError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ExtractError::ReadRules { path: path.to_owned(), source })?;
+        Self::load(&text, &path.display().to_string())
+    }
+
+    /// The rules that come with Memoir. Their examples are tests of this crate, and not tried again.
+    ///
+    /// # Errors
+    /// Never with a build that passed its tests.
+    pub fn built_in() -> Result<Self, ExtractError> {
+        Self::compile(BUILT_IN, BUILT_IN_NAME).map(|(rules, _)| rules)
+    }
+
+    fn compile(text: &str, name: &str) -> Result<(Self, Vec<example::Example>), ExtractError> {
+        let file::Compiled { rules, guards, examples } = file::compile(text, name)?;
+        let prefilter = Prefilter::new(rules.iter().map(Rule::needs))
+            .map_err(|problem| ExtractError::Rules { file: name.to_owned(), problem })?;
+        Ok((Self { rules, prefilter, guards }, examples))
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What the fresh messages of the window say, in the order of keys, at most one fact a key.
+    ///
+    /// Older messages are context: they were in an earlier window. Only the user's own messages are read.
+    #[must_use]
+    pub fn extract(&self, call: &ExtractionCall) -> Vec<ProposedFact> {
+        self.extract_with_rules(call).into_iter().map(|(_, fact)| fact).collect()
+    }
+
+    /// The facts, each with the number of the rule that found it.
+    fn extract_with_rules(&self, call: &ExtractionCall) -> Vec<(usize, ProposedFact)> {
+        let request = &call.request;
+        let fresh = |at: &usize| request.window.get(*at).is_some_and(|window| window.seq >= request.fresh_from);
+        let mut hits: Vec<Hit> = Vec::new();
+        for at in (0..request.window.len()).filter(fresh) {
+            self.read(call, at, &mut hits);
+        }
+        if hits.is_empty() {
+            return Vec::new();
+        }
+        // What corrects or takes back a value needs the value, which an older message may hold.
+        if hits.iter().any(|hit| self.rules.get(hit.rule).is_some_and(Rule::looks_back)) {
+            let mut older = Vec::new();
+            for at in (0..request.window.len()).filter(|at| !fresh(at)) {
+                self.read(call, at, &mut older);
+            }
+            hits.append(&mut older);
+        }
+        hits.sort_by_key(|hit| (hit.message, hit.start, hit.rule));
+        let mut ledger = Ledger::new(call, &self.rules);
+        for hit in hits {
+            ledger.enter(hit);
+        }
+        ledger.close().filter(|entry| fresh(&entry.message)).filter_map(|entry| self.propose(call, entry)).collect()
+    }
+
+    /// Adds what one message says.
+    fn read(&self, call: &ExtractionCall, at: usize, hits: &mut Vec<Hit>) {
+        let window = &call.request.window;
+        let Some(message) = window.get(at).map(|window| &window.message).filter(|message| message.is_users()) else {
+            return;
+        };
+        let candidates = self.prefilter.candidates(&message.content);
+        if candidates.is_empty() {
+            return;
+        }
+        let before = at.checked_sub(1).and_then(|at| window.get(at)).map(|window| &window.message);
+        let question = before.filter(|before| !before.is_users() && before.conversation_id == message.conversation_id);
+        let question = question.map(|question| question.content.as_str());
+        let applies = |number: &usize| self.rules.get(*number).is_some_and(|rule| rule.is_asked(question));
+        let candidates: Vec<usize> = candidates.iter().filter(applies).collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let first_of_message = hits.len();
+        let passage = Passage::new(&message.content, &self.guards);
+        for sentence in passage.sentences() {
+            let first = hits.len();
+            for number in candidates.iter().copied() {
+                let Some(rule) = self.rules.get(number) else { continue };
+                rule.find(&sentence, &self.guards, |found| {
+                    // Of two rules that read the same words for one key the first one counts.
+                    let overlaps = |hit: &Hit| {
+                        let one = hit.key == found.key || rule.yields_to.contains(&hit.rule);
+                        one && hit.start < found.end && found.start < hit.end
+                    };
+                    if !hits.get(first..).is_some_and(|hits| hits.iter().any(overlaps)) {
+                        hits.push(Hit { rule: number, message: at, sentence: sentence.text.to_owned(), ..found });
+                    }
+                });
+            }
+        }
+        // Asked last, since it reads the messages before this one: few messages come so far.
+        if hits.len() > first_of_message && self.guards.in_a_scene(window.get(..=at).unwrap_or_default()) {
+            hits.truncate(first_of_message);
+        }
+    }
+
+    /// `None` where the quote would not hold: combining characters may bind a word to what follows it.
+    fn propose(&self, call: &ExtractionCall, entry: ledger::Entry) -> Option<(usize, ProposedFact)> {
+        let rule = self.rules.get(entry.rule)?;
+        let message = &call.request.window.get(entry.message)?.message;
+        if !Quote::new(&entry.quote)?.occurs_in(&comparable(&message.content)) {
+            return None;
+        }
+        let (kind, value, action) = match (&rule.effect, entry.value) {
+            (Effect::Deleted, _) | (_, None) => (String::new(), String::new(), "deleted"),
+            (_, Some(value)) => (entry.kind.map_or_else(String::new, |kind| kind.to_string()), value, "new"),
+        };
+        let fact = ProposedFact {
+            key: entry.key,
+            kind,
+            value,
+            confidence: rule.confidence,
+            action: action.to_owned(),
+            evidence: vec![Evidence { event_id: Some(message.event_id.clone()), quote: Some(entry.quote) }],
+            reason: format!("the user wrote \"{}\" (rule {})", entry.sentence, rule.name),
+        };
+        Some((entry.rule, fact))
+    }
+}
+
+/// What one rule found in one sentence.
+#[derive(Clone, Debug, Default)]
+struct Hit {
+    rule: usize,
+    /// The place of its message in the window.
+    message: usize,
+    /// Where the match lies in the message, in bytes.
+    start: usize,
+    end: usize,
+    key: String,
+    value: Option<String>,
+    quote: String,
+    sentence: String,
+}
+
+#[cfg(test)]
+pub(crate) use self::example::call_of;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! A message as sentences of the user's own words: what is quoted, pasted or written in code is blanked out.
+
+use std::borrow::Cow;
+
+use super::guard::Guards;
+
+/// Stands for each byte that is not the user's own; no pattern's word matches it.
+pub(super) const BLANK: char = '\u{1}';
+
+/// A quotation of fewer words is a name or a phrase that the user makes their own.
+const QUOTATION_WORDS: usize = 4;
+
+/// A message with quotes and dashes straight, and the words of others blanked out.
+pub(super) struct Passage<'g> {
+    text: String,
+    guards: &'g Guards,
+}
+
+/// One sentence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sentence<'p> {
+    pub text: &'p str,
+    /// Where it begins in the passage, in bytes.
+    pub start: usize,
+    /// It belongs to something that is only imagined.
+    pub imagined: bool,
+}
+
+/// Typographic quotes, apostrophes and dashes as their keyboard forms.
+fn straight(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let straighten = |c: char| match c {
+        '\u{2018}'..='\u{201b}' | '\u{2032}' | '\u{02bc}' | '\u{00b4}' => '\'',
+        '\u{201c}'..='\u{201f}' | '\u{2033}' | '\u{00ab}' | '\u{00bb}' => '"',
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
+        _ => c,
+    };
+    Cow::Owned(text.chars().map(straighten).collect())
+}
+
+/// The form in which literals are looked for.
+pub(super) fn straight_lower(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(text.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(text)
+        }
+    } else {
+        Cow::Owned(straight(text).to_lowercase())
+    }
+}
+
+impl<'g> Passage<'g> {
+    pub fn new(message: &str, guards: &'g Guards) -> Self {
+        let mut text = straight(message).into_owned();
+        if let Some(from) = guards.pasted_from(&text) {
+            blank(&mut text, from, usize::MAX);
+        }
+        for (from, to) in code_spans(&text).into_iter().chain(quotations(&text)) {
+            blank(&mut text, from, to);
+        }
+        Self { text, guards }
+    }
+
+    /// The sentences that hold words of the user.
+    pub fn sentences(&self) -> impl Iterator<Item = Sentence<'_>> {
+        let mut imagined = false;
+        sentence_spans(&self.text).filter_map(move |(start, end)| {
+            let text = self.text.get(start..end)?;
+            let start = start + (text.len() - text.trim_start().len());
+            let text = text.trim_start();
+            if !text.chars().any(char::is_alphanumeric) {
+                return None;
+            }
+            imagined |= self.guards.begins_to_imagine(text);
+            Some(Sentence { text, start, imagined })
+        })
+    }
+}
+
+/// Blanks the bytes from `from` to `to`, both moved to the borders of characters.
+fn blank(text: &mut String, from: usize, to: usize) {
+    let (Some(head), Some(rest)) = (text.get(..from), text.get(from..)) else { return };
+    let (inner, tail) = to.checked_sub(from).and_then(|length| rest.split_at_checked(length)).unwrap_or((rest, ""));
+    let blanks: String = std::iter::repeat_n(BLANK, inner.len()).collect();
+    *text = format!("{head}{blanks}{tail}");
+}
+
+/// Fenced code, JSON, and what follows a heading or a quoted line.
+fn code_spans(text: &str) -> Vec<(usize, usize)> {
+    let mut spans = Vec::new();
+    let mut fences = text.match_indices("```").map(|(at, _)| at);
+    while let Some(from) = fences.next() {
+        spans.push((from, fences.next().map_or(usize::MAX, |to| to + 3)));
+    }
+    for opening in ["{\"", "[{", "### ", "<<<", "</"] {
+        spans.extend(text.find(opening).map(|from| (from, usize::MAX)));
+    }
+    // A mail's quoted line: "> " at the beginning of something, before a capital letter.
+    let quoted = text.match_indices("> ").find(|(at, _)| {
+        let before = text.get(..*at).unwrap_or_default();
+        let after = text.get(at + 2..).unwrap_or_default();
+        (before.is_empty() || before.ends_with(' ')) && after.starts_with(|c: char| c.is_uppercase() || c == '>')
+    });
+    spans.extend(quoted.map(|(from, _)| (from, usize::MAX)));
+    spans
+}
+
+/// Whole sentences between quotation marks. A mark that is not closed quotes the rest.
+fn quotations(text: &str) -> Vec<(usize, usize)> {
+    let mut spans = Vec::new();
+    let mut opened: Option<(usize, u8)> = None;
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().copied().enumerate().filter(|(_, byte)| matches!(byte, b'"' | b'\'')) {
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
+        let after = bytes.get(at + 1).copied().unwrap_or(b' ');
+        match opened {
+            None => {
+                // An apostrophe stands after a letter; an inch mark after a digit.
+                if !before.is_ascii_alphanumeric() && before < 0x80 && after != b' ' {
+                    opened = Some((at, byte));
+                }
+            }
+            Some((from, mark)) if mark == byte => {
+                if byte == b'\'' && (after.is_ascii_alphanumeric() || after >= 0x80) {
+                    continue;
+                }
+                opened = None;
+                if text.get(from..at).is_some_and(|words| words.split(' ').count() >= QUOTATION_WORDS) {
+                    spans.push((from, at + 1));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some((from, b'"')) = opened
+        && text.get(from..).is_some_and(|words| words.split(' ').count() >= QUOTATION_WORDS)
+    {
+        spans.push((from, usize::MAX));
+    }
+    spans
+}
+
+/// Words that end in a dot and end no sentence.
+const ABBREVIATIONS: [&str; 15] =
+    ["mr", "mrs", "ms", "dr", "st", "prof", "vs", "approx", "e.g", "i.e", "no", "mt", "ft", "jr", "sr"];
+
+/// Where sentences begin and end, the ending marks included.
+fn sentence_spans(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let mut start = 0;
+    let mut chars = text.char_indices().peekable();
+    std::iter::from_fn(move || {
+        if start >= text.len() {
+            return None;
+        }
+        while let Some((at, c)) = chars.next() {
+            let ends = match c {
+                '!' | '?' | '…' | '\u{3002}' | '\u{ff01}' | '\u{ff1f}' | '\n' => true,
+                '.' => !is_abbreviation(text.get(start..at).unwrap_or_default()),
+                _ => false,
+            };
+            // A run of marks ends one sentence, and what follows is a blank, a bracket or a quote.
+            let next = chars.peek().map(|(_, next)| *next);
+            let goes_on = matches!(next, Some('.' | '!' | '?' | '…'));
+            let apart = next.is_none_or(|next| next.is_whitespace() || matches!(next, ')' | '"' | '\'' | BLANK))
+                || !c.is_ascii();
+            if ends && !goes_on && apart {
+                let end = at + c.len_utf8();
+                let span = (start, end);
+                start = end;
+                return Some(span);
+            }
+        }
+        let span = (start, text.len());
+        start = text.len();
+        Some(span)
+    })
+}
+
+fn is_abbreviation(sentence: &str) -> bool {
+    let word = sentence.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
+    let initial = word.len() == 1 && word.chars().all(|c| c.is_ascii_uppercase() && c != 'I');
+    initial || ABBREVIATIONS.iter().any(|abbreviation| word.eq_ignore_ascii_case(abbreviation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(text: &str) -> Vec<&str> {
+        sentence_spans(text).filter_map(|(start, end)| text.get(start..end)).map(str::trim).collect()
+    }
+
+    #[test]
+    fn sentences_end_at_marks_and_not_in_numbers_or_abbreviations() {
+        assert_eq!(
+            split("Hi!! I pay 1.5 k. Dr. Lee says so... ok"),
+            ["Hi!!", "I pay 1.5 k.", "Dr. Lee says so...", "ok"]
+        );
+        assert_eq!(split("which? this one"), ["which?", "this one"]);
+        assert_eq!(split("see example.com now"), ["see example.com now"]);
+        assert_eq!(split("I am J. Smith. You?"), ["I am J. Smith.", "You?"]);
+    }
+
+    #[test]
+    fn quotations_of_whole_sentences_are_blanked_and_names_in_quotes_are_not() {
+        let quoted = |text: &str| quotations(text).len();
+        assert_eq!(quoted(r#"she wrote "I live in Paris now" to me"#), 1);
+        assert_eq!(quoted(r#"a place called "Mesa Larga""#), 0);
+        assert_eq!(quoted("it's fine, don't worry, that's it"), 0);
+        assert_eq!(quoted("he said 'I am allergic to nuts' twice"), 1);
+        assert_eq!(quoted("\"I live in Paris and so on"), 1);
+    }
+
+    #[test]
+    fn what_is_blanked_keeps_its_place() {
+        let mut text = "aé\"b".to_owned();
+        blank(&mut text, 1, 3);
+        assert_eq!(text, "a\u{1}\u{1}\"b");
+        blank(&mut text, 9, 12);
+        blank(&mut text, 2, usize::MAX);
+        assert_eq!(text, "a\u{1}\u{1}\u{1}\u{1}");
+    }
+}

@@ -1,0 +1,203 @@
+//! One rule: a pattern with what a match of it says.
+
+use memoir_core::profile::Kind;
+use memoir_core::text::{fold_and_clip, normalize_key};
+use regex::{Captures, Regex};
+
+use super::Hit;
+use super::guard::Guards;
+use super::passage::Sentence;
+use super::pattern::Pattern;
+use super::shape::Shape;
+
+/// The longest quote and the longest sentence in a reason, in characters.
+const MAX_QUOTE_CHARS: usize = 200;
+
+/// What a match does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// The key has the value.
+    Given(Kind),
+    /// The key has no value any more; with a value in the rule, only if it is the one that is known.
+    Deleted,
+    /// The value of the fact that was last given in the conversation is replaced.
+    Corrected,
+}
+
+/// A part of a key or value template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Text(String),
+    Group(String),
+    /// The head of what the group caught.
+    Head(String),
+}
+
+pub(super) struct Rule {
+    pub name: String,
+    pub pattern: Pattern,
+    /// Sets of literals: a match holds one of each.
+    pub needs: Vec<Vec<String>>,
+    pub key: Vec<Part>,
+    pub value: Option<Vec<Part>>,
+    pub effect: Effect,
+    pub confidence: f64,
+    /// The group that holds a list, each element of which is a fact.
+    pub each: Option<String>,
+    pub presupposed: bool,
+    /// What the assistant must have asked just before.
+    pub asked: Option<Regex>,
+    /// Rules that say more of the same words: where one of them matches, this one does not count.
+    pub yields_to: Vec<usize>,
+    /// By group name.
+    pub shapes: Vec<(String, std::sync::Arc<Shape>)>,
+}
+
+impl Rule {
+    pub fn needs(&self) -> &[Vec<String>] {
+        &self.needs
+    }
+
+    /// Whether what the assistant said just before lets it apply.
+    pub fn is_asked(&self, question: Option<&str>) -> bool {
+        self.asked.as_ref().is_none_or(|asked| question.is_some_and(|question| asked.is_match(question)))
+    }
+
+    /// Whether what it does depends on what was said before.
+    pub fn looks_back(&self) -> bool {
+        match self.effect {
+            Effect::Given(_) => false,
+            Effect::Corrected => true,
+            Effect::Deleted => {
+                self.value.is_some() || matches!(self.key.as_slice(), [Part::Text(key)] if key.ends_with('*'))
+            }
+        }
+    }
+
+    pub fn find(&self, sentence: &Sentence<'_>, guards: &Guards, mut found: impl FnMut(Hit)) {
+        let Some(regex) = self.pattern.regex() else { return };
+        for captures in regex.captures_iter(sentence.text) {
+            let Some(whole) = captures.get(0) else { continue };
+            if !guards.lets_pass(sentence, whole.start(), whole.end(), self.presupposed) {
+                continue;
+            }
+            match self.each.as_deref().and_then(|group| captures.name(group).map(|list| (group, list))) {
+                None => self.hit(sentence, &captures, None).into_iter().for_each(&mut found),
+                Some((group, list)) => {
+                    for (from, to) in elements(list.as_str()) {
+                        let element = (group, list.start() + from, list.start() + to);
+                        self.hit(sentence, &captures, Some(element)).into_iter().for_each(&mut found);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hit(
+        &self,
+        sentence: &Sentence<'_>,
+        captures: &Captures<'_>,
+        element: Option<(&str, usize, usize)>,
+    ) -> Option<Hit> {
+        let whole = captures.get(0)?;
+        let mut values: Vec<(&str, String)> = Vec::with_capacity(self.shapes.len());
+        // The quote ends where the last value does: what was cut off a value is no evidence for it.
+        let mut end = if self.shapes.is_empty() { whole.end() } else { whole.start() };
+        for (group, shape) in &self.shapes {
+            let (start, caught) = match element {
+                Some((name, from, to)) if name == group => (from, sentence.text.get(from..to)?),
+                _ => match captures.name(group) {
+                    Some(caught) => (caught.start(), caught.as_str()),
+                    None => continue,
+                },
+            };
+            let shaped = shape.shape(caught)?;
+            end = end.max(start + shaped.end);
+            values.push((group, shaped.value));
+        }
+        // A quote holds whole words: of "two cats" the value may be "cat".
+        let tail = sentence.text.get(end..).unwrap_or_default();
+        end += tail.len() - tail.trim_start_matches(char::is_alphanumeric).len();
+        let start = element.map_or(whole.start(), |(_, from, _)| from);
+        let quote = sentence.text.get(whole.start()..end.max(whole.start()))?;
+        let quote = if quote.trim().is_empty() { whole.as_str() } else { quote };
+        let key = self.fill_key(&values)?;
+        let value = match &self.value {
+            Some(parts) => Some(self.fill(parts, &values)?),
+            None => None,
+        };
+        Some(Hit {
+            key,
+            value,
+            start: sentence.start + start,
+            end: sentence.start + end,
+            quote: fold_and_clip(quote, MAX_QUOTE_CHARS),
+            sentence: fold_and_clip(sentence.text, MAX_QUOTE_CHARS),
+            ..Hit::default()
+        })
+    }
+
+    /// `None` where a group of the template took no part in the match.
+    fn fill(&self, parts: &[Part], values: &[(&str, String)]) -> Option<String> {
+        let mut filled = String::new();
+        for part in parts {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Group(name) => filled.push_str(&values.iter().find(|(group, _)| group == name)?.1),
+                Part::Head(name) => {
+                    let value = &values.iter().find(|(group, _)| group == name)?.1;
+                    let (_, shape) = self.shapes.iter().find(|(group, _)| group == name)?;
+                    filled.push_str(&shape.head(value)?);
+                }
+            }
+        }
+        Some(filled)
+    }
+
+    fn fill_key(&self, values: &[(&str, String)]) -> Option<String> {
+        let key = self.fill(&self.key, values)?;
+        if self.effect == Effect::Deleted && key.ends_with('*') {
+            return Some(key.to_lowercase());
+        }
+        if self.effect == Effect::Corrected { Some(String::new()) } else { normalize_key(&key) }
+    }
+}
+
+/// The elements of a list in words: "Spanish, German and a bit of Polish".
+fn elements(list: &str) -> Vec<(usize, usize)> {
+    let mut spans = Vec::new();
+    let mut from = 0;
+    let mut at = 0;
+    let mut rest = list;
+    while let Some(c) = rest.chars().next() {
+        let separator = [", and ", ", or ", ",", " and ", " & ", " or ", " plus ", " / ", "/"]
+            .into_iter()
+            .find(|separator| rest.get(..separator.len()).is_some_and(|head| head.eq_ignore_ascii_case(separator)));
+        let length = separator.map_or(c.len_utf8(), str::len);
+        if separator.is_some() {
+            spans.push((from, at));
+            from = at + length;
+        }
+        at += length;
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    spans.push((from, at));
+    spans.retain(|(from, to)| list.get(*from..*to).is_some_and(|element| !element.trim().is_empty()));
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_in_words_has_its_elements() {
+        let of = |list: &'static str| {
+            elements(list).into_iter().filter_map(|(from, to)| list.get(from..to)).map(str::trim).collect::<Vec<_>>()
+        };
+        assert_eq!(of("Spanish, German and a bit of Polish"), ["Spanish", "German", "a bit of Polish"]);
+        assert_eq!(of("C, C++, and Rust"), ["C", "C++", "Rust"]);
+        assert_eq!(of("Go"), ["Go"]);
+        assert_eq!(of(""), [""; 0]);
+    }
+}
