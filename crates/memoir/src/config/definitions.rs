@@ -350,7 +350,7 @@ pub static DEFINITIONS: &[Definition] = &[
         "engine.cache_mb",
         "96",
         Kind::Count { range: 8..=1_048_576, set: |s, n| s.engine.cache_mb = n as usize },
-        "The memory in MiB that all shards' RocksDB share for blocks and write buffers.",
+        "The memory in MiB for the states of users in use, over all shards.",
     ),
     key(
         "engine.grace",
