@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use memoir_core::profile::Kind;
 use memoir_core::text::normalize_key;
-use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::example::Example;
@@ -199,35 +198,38 @@ impl Vocabulary<'_> {
         Ok(expanded)
     }
 
-    fn regex(&self, pattern: &str) -> Result<Regex, String> {
-        let pattern = self.expand(pattern)?;
-        RegexBuilder::new(&pattern).case_insensitive(true).build().map_err(|error| error.to_string())
+    fn pattern(&self, pattern: &str) -> Result<Pattern, String> {
+        Pattern::parse(self.expand(pattern)?).map(|(pattern, _)| pattern)
     }
 
     /// A pattern of any one of the words, between `head` and `tail`.
-    fn any_of(&self, head: &str, words: &[String], tail: &str) -> Result<Option<Regex>, String> {
+    fn any_of(&self, head: &str, words: &[String], tail: &str) -> Result<Option<Pattern>, String> {
         if words.is_empty() {
             return Ok(None);
         }
-        self.regex(&format!("{head}(?:{}){tail}", words.join("|"))).map(Some)
+        self.pattern(&format!("{head}(?:{}){tail}", words.join("|"))).map(Some)
     }
 }
 
 fn compile_guards(texts: &GuardTexts, vocabulary: &Vocabulary<'_>) -> Result<Guards, String> {
-    let regex = |guard: &str, text: &str| vocabulary.regex(text).map_err(|error| format!("guard {guard:?}: {error}"));
+    let pattern =
+        |guard: &str, text: &str| vocabulary.pattern(text).map_err(|error| format!("guard {guard:?}: {error}"));
+    let pasted = vocabulary.expand(&texts.pasted).and_then(Pattern::parse);
+    let (pasted, plain) = pasted.map_err(|error| format!("guard \"pasted\": {error}"))?;
     Ok(Guards {
-        question: regex("question", &texts.question)?,
-        supposed: regex("supposed", &texts.supposed)?,
-        imagine: regex("imagine", &texts.imagine)?,
-        before: regex("before", &texts.before)?,
-        reported: regex("reported", &texts.reported)?,
-        jest: regex("jest", &texts.jest)?,
-        others: regex("others", &texts.others)?,
-        first_person: regex("first_person", &texts.first_person)?,
-        joins: regex("joins", &texts.joins)?,
-        pasted: regex("pasted", &texts.pasted)?,
-        scene: regex("scene", &texts.scene)?,
-        scene_end: regex("scene_end", &texts.scene_end)?,
+        question: pattern("question", &texts.question)?,
+        supposed: pattern("supposed", &texts.supposed)?,
+        imagine: pattern("imagine", &texts.imagine)?,
+        before: pattern("before", &texts.before)?,
+        reported: pattern("reported", &texts.reported)?,
+        jest: pattern("jest", &texts.jest)?,
+        others: pattern("others", &texts.others)?,
+        first_person: pattern("first_person", &texts.first_person)?,
+        joins: pattern("joins", &texts.joins)?,
+        pasted_needs: literals::required(&plain),
+        pasted,
+        scene: pattern("scene", &texts.scene)?,
+        scene_end: pattern("scene_end", &texts.scene_end)?,
     })
 }
 
@@ -274,10 +276,10 @@ fn compile_rule(
     vocabulary: &Vocabulary<'_>,
     shapes: &BTreeMap<&str, Arc<Shape>>,
 ) -> Result<Rule, String> {
-    let (pattern, hir) = Pattern::parse(vocabulary.expand(&table.pattern)?)?;
-    let needs = literals::required(&hir);
+    let (pattern, plain) = Pattern::parse(vocabulary.expand(&table.pattern)?)?;
+    let needs = literals::required(&plain);
     let mut groups = Vec::new();
-    for group in group_names(&hir) {
+    for group in group_names(&plain) {
         let shape =
             shapes.get(group.as_str()).ok_or_else(|| format!("the group {group:?} has no shape of its name"))?;
         groups.push((group, Arc::clone(shape)));
@@ -313,7 +315,7 @@ fn compile_rule(
     if !(0.0..=1.0).contains(&table.confidence) {
         return Err(format!("its confidence {} is not between 0 and 1", table.confidence));
     }
-    let asked = table.asked.as_deref().map(|asked| vocabulary.regex(asked)).transpose()?;
+    let asked = table.asked.as_deref().map(|asked| vocabulary.pattern(asked)).transpose()?;
     Ok(Rule {
         name: table.name,
         pattern,

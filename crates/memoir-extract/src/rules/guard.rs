@@ -2,103 +2,113 @@
 //!
 //! Which words tell so is data (`[guards]` of the rules file); where they must stand is here.
 
-use memoir_core::profile::WindowMessage;
-use regex::Regex;
-
 use super::passage::Sentence;
+use super::pattern::Pattern;
+use super::plain::Text;
 
 /// The guards of a language, compiled.
 pub(super) struct Guards {
     /// Matches at the beginning of a question that may lack its mark.
-    pub question: Regex,
+    pub question: Pattern,
     /// Words in a clause that make it a supposition.
-    pub supposed: Regex,
+    pub supposed: Pattern,
     /// Matches at the beginning of a sentence that begins a supposition which the rest of the message goes on with.
-    pub imagine: Regex,
+    pub imagine: Pattern,
     /// Words directly before a statement that make it none: "do", "they".
-    pub before: Regex,
+    pub before: Pattern,
     /// Words directly before a statement that make it somebody else's or a denied one: "she thinks", "I never said".
-    pub reported: Regex,
+    pub reported: Pattern,
     /// People whom a sentence may be about.
-    pub others: Regex,
+    pub others: Pattern,
     /// Words by which a statement is the user's own.
-    pub first_person: Regex,
+    pub first_person: Pattern,
     /// Places and beings that no earnest sentence is about.
-    pub jest: Regex,
+    pub jest: Pattern,
     /// Words after which a new clause of the user's own begins: "and", "because".
-    pub joins: Regex,
+    pub joins: Pattern,
     /// What asks for work on a text that follows.
-    pub pasted: Regex,
+    pub pasted: Pattern,
+    /// Literals that any text holds in which it matches: one of each set.
+    pub pasted_needs: Vec<Vec<String>>,
     /// Begins a play in which the user is somebody else; and ends it.
-    pub scene: Regex,
-    pub scene_end: Regex,
+    pub scene: Pattern,
+    pub scene_end: Pattern,
+}
+
+/// What a message says of a play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SceneMark {
+    Begins,
+    Ends,
+    Nothing,
 }
 
 impl Guards {
+    pub fn all(&self) -> [&Pattern; 12] {
+        let Self { question, supposed, imagine, before, reported, others, .. } = self;
+        let Self { first_person, jest, joins, pasted, scene, scene_end, .. } = self;
+        [question, supposed, imagine, before, reported, others, first_person, jest, joins, pasted, scene, scene_end]
+    }
+
     /// Where the user's own words end because a text follows that they want to have worked on.
-    pub fn pasted_from(&self, text: &str) -> Option<usize> {
-        self.pasted.find(text).map(|found| found.start())
+    pub fn pasted_from(&self, text: Text<'_>) -> Option<usize> {
+        self.pasted.find(text).map(|(start, _)| start)
     }
 
-    fn is_question(&self, sentence: &str) -> bool {
-        let trimmed = sentence.trim_end_matches(|c: char| c.is_whitespace() || "\"')!".contains(c));
-        trimmed.ends_with(['?', '\u{ff1f}']) || self.question.is_match(sentence.trim_start_matches(['¿', ' ']))
+    fn is_question(&self, sentence: Text<'_>) -> bool {
+        let trimmed = sentence.written.trim_end_matches(|c: char| c.is_whitespace() || "\"')!".contains(c));
+        let opening = sentence.written.len() - sentence.written.trim_start_matches(['¿', ' ']).len();
+        trimmed.ends_with(['?', '\u{ff1f}']) || self.question.is_match(sentence.after(opening))
     }
 
-    pub fn begins_to_imagine(&self, sentence: &str) -> bool {
+    pub fn begins_to_imagine(&self, sentence: Text<'_>) -> bool {
         self.imagine.is_match(sentence.trim_start())
     }
 
-    /// Whether the last message of `window` is spoken in a play: one that its conversation began and did not end, or
-    /// one with stage directions.
-    pub fn in_a_scene(&self, window: &[WindowMessage]) -> bool {
-        let Some(last) = window.last() else { return false };
-        let text = last.message.content.as_str();
-        if text.matches('*').count() >= 2 && text.trim_start().starts_with('*') {
-            return true;
+    /// What a message says of a play that its conversation is in. Who ends a play names it too.
+    pub fn scene_mark(&self, message: Text<'_>) -> SceneMark {
+        if self.scene_end.is_match(message) {
+            SceneMark::Ends
+        } else if self.scene.is_match(message) {
+            SceneMark::Begins
+        } else {
+            SceneMark::Nothing
         }
-        let conversation = &last.message.conversation_id;
-        for WindowMessage { message, .. } in window.iter().rev() {
-            if message.is_users() && &message.conversation_id == conversation {
-                // Who ends a play names it too.
-                if self.scene_end.is_match(&message.content) {
-                    return false;
-                }
-                if self.scene.is_match(&message.content) {
-                    return true;
-                }
-            }
-        }
-        false
     }
 
     /// Whether what stands from `start` to `end` of the sentence may be a statement of the user's.
     ///
     /// `presupposed` is for words that hold also in a question: who asks what "my dog Rex" may eat has a dog.
     pub fn lets_pass(&self, sentence: &Sentence<'_>, start: usize, end: usize, presupposed: bool) -> bool {
-        if sentence.imagined || self.jest.is_match(sentence.text) {
+        let text = sentence.text;
+        if sentence.imagined || self.jest.is_match(text) {
             return false;
         }
-        let before = sentence.text.get(..start).unwrap_or_default();
-        let clause = before.rfind([',', ';', ':', '(', ')']).and_then(|at| before.get(at + 1..)).unwrap_or(before);
+        let before = text.before(start);
+        let clause = before.written.rfind([',', ';', ':', '(', ')']).map_or(before, |at| before.after(at + 1));
         if self.supposed.is_match(clause) {
             return false;
         }
         // Without a word of the first person it is about whom the sentence was about so far.
-        let statement = sentence.text.get(start..end).unwrap_or_default();
-        if self.others.is_match(before) && !self.first_person.is_match(statement) {
+        let statement = text.get(start, end).is_some_and(|statement| self.first_person.is_match(statement));
+        if !statement && self.others.is_match(before) {
             return false;
         }
-        let before = before.trim_end();
-        if before.ends_with('¿') || self.reported.is_match(before.trim_end_matches([':', ' '])) {
+        let before = before.trim_end_matches(char::is_whitespace);
+        if before.written.ends_with('¿') || self.reported.is_match(before.trim_end_matches(|c| c == ':' || c == ' ')) {
             return false;
         }
         if presupposed || before.is_empty() {
             return true;
         }
-        if before.ends_with(|c: char| !c.is_alphanumeric() && c != '\'') || self.joins.is_match(before) {
+        if before.written.ends_with(|c: char| !c.is_alphanumeric() && c != '\'') || self.joins.is_match(before) {
             return true;
         }
-        !self.before.is_match(before) && !self.is_question(sentence.text)
+        !self.before.is_match(before) && !self.is_question(text)
     }
+}
+
+/// Whether a message is spoken in a play by its looks: with stage directions.
+pub(super) fn has_stage_directions(text: &str) -> bool {
+    text.trim_start().starts_with('*') && text.matches('*').count() >= 2
 }

@@ -3,6 +3,8 @@
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use super::plain::Text;
+
 /// More literals than this say too little to be worth looking for.
 const MAX_LITERALS: usize = 96;
 /// So many sets of literals are looked for at most: where two or three coincide a match is likely.
@@ -11,7 +13,7 @@ const MAX_SETS: usize = 3;
 /// Literals of which any match of a pattern holds one.
 type AnyOf = Vec<String>;
 
-/// What every text that a pattern matches holds, in lower case: of each of these sets one literal at least, the most
+/// What every text that a pattern in its plain form matches holds: of each of these sets one literal at least, the most
 /// telling set first.
 pub(super) fn required(hir: &Hir) -> Vec<AnyOf> {
     let mut sets = Literals::of(hir).all();
@@ -53,7 +55,7 @@ impl Literals {
         match hir.kind() {
             HirKind::Empty | HirKind::Look(_) => Self::exact(vec![String::new()]),
             HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
-                Ok(text) => Self::exact(vec![text.to_lowercase()]),
+                Ok(text) => Self::exact(vec![text.to_owned()]),
                 Err(_) => Self::unknown(),
             },
             HirKind::Class(Class::Unicode(class)) => {
@@ -62,7 +64,7 @@ impl Literals {
                     return Self::unknown();
                 }
                 let chars = class.ranges().iter().flat_map(|range| range.start()..=range.end());
-                Self::exact(chars.map(|c| c.to_lowercase().collect()).collect())
+                Self::exact(chars.map(String::from).collect())
             }
             HirKind::Class(Class::Bytes(_)) => Self::unknown(),
             HirKind::Capture(capture) => Self::of(&capture.sub),
@@ -182,21 +184,29 @@ impl Prefilter {
         }
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(&texts)
             .map_err(|error| error.to_string())?;
         Ok(Self { automaton, waiting, lacking })
     }
 
-    /// The rules of which the text holds a literal of every set.
-    pub fn candidates(&self, text: &str) -> RuleSet {
+    /// Where literals stand in a text, in the order of their ends.
+    pub fn scan(&self, text: Text<'_>, found: &mut Vec<Literal>) {
+        found.clear();
+        let literals = self.automaton.find_overlapping_iter(text.plain().as_bytes());
+        found.extend(literals.map(|literal| Literal {
+            number: literal.pattern().as_usize(),
+            start: literal.start(),
+            end: literal.end(),
+        }));
+    }
+
+    /// The rules of which there is a literal of every set among these.
+    pub fn candidates<'l>(&self, literals: impl Iterator<Item = &'l Literal>) -> RuleSet {
         let mut seen = self.lacking.clone();
-        let lower = super::passage::straight_lower(text);
-        for found in self.automaton.find_overlapping_iter(lower.as_bytes()) {
-            if let Some(waiting) = self.waiting.get(found.pattern().as_usize()) {
-                for (seen, waiting) in seen.iter_mut().zip(waiting) {
-                    seen.join(waiting);
-                }
+        for waiting in literals.filter_map(|literal| self.waiting.get(literal.number)) {
+            for (seen, waiting) in seen.iter_mut().zip(waiting) {
+                seen.join(waiting);
             }
         }
         let [mut all, others @ ..] = seen;
@@ -207,16 +217,24 @@ impl Prefilter {
     }
 }
 
+/// A literal in a text: which one, and where it begins and ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Literal {
+    number: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
 /// A set of rule numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RuleSet(Box<[u64]>);
 
 impl RuleSet {
-    fn new(rules: usize) -> Self {
+    pub fn new(rules: usize) -> Self {
         Self(vec![0; rules.div_ceil(64)].into_boxed_slice())
     }
 
-    fn insert(&mut self, rule: usize) {
+    pub fn insert(&mut self, rule: usize) {
         if let Some(word) = self.0.get_mut(rule / 64) {
             *word |= 1 << (rule % 64);
         }
@@ -228,10 +246,26 @@ impl RuleSet {
         }
     }
 
-    fn keep(&mut self, other: &Self) {
+    /// Takes out what is not in the other.
+    pub fn keep(&mut self, other: &Self) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word &= other;
         }
+    }
+
+    /// Takes a rule out; whether it was in.
+    pub fn remove(&mut self, rule: usize) -> bool {
+        let Some(word) = self.0.get_mut(rule / 64) else { return false };
+        let was_in = *word & (1 << (rule % 64)) != 0;
+        *word &= !(1 << (rule % 64));
+        was_in
+    }
+
+    /// What is in it and in the other.
+    pub fn both(&self, other: &Self) -> Vec<usize> {
+        let mut both = self.clone();
+        both.keep(other);
+        both.iter().collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -239,16 +273,24 @@ impl RuleSet {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0
-            .iter()
-            .enumerate()
-            .flat_map(|(at, word)| (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| at * 64 + bit))
+        self.0.iter().enumerate().flat_map(|(at, word)| bits(*word).map(move |bit| at * 64 + bit))
     }
+}
+
+/// The places of the bits that are set, from the lowest.
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (word != 0).then(|| word.trailing_zeros() as usize)?;
+        word &= word - 1;
+        Some(lowest)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::passage::straight;
+    use crate::rules::plain::TextBuffer;
 
     #[test]
     fn every_match_holds_one_literal_of_each_set_that_a_pattern_needs() {
@@ -268,10 +310,16 @@ mod tests {
         let set = |literals: &[&str]| literals.iter().map(|literal| (*literal).to_owned()).collect::<AnyOf>();
         let needs = [vec![set(&["i live in"])], vec![set(&["vegan", "vegetarian"]), set(&["i'm "])], vec![]];
         let prefilter = Prefilter::new(needs.iter().map(Vec::as_slice)).unwrap();
-        let candidates = |text: &str| prefilter.candidates(text).iter().collect::<Vec<_>>();
+        let buffer = |text: &'static str| TextBuffer::new(straight(text));
+        let candidates_of = |prefilter: &Prefilter, text| {
+            let mut literals = Vec::new();
+            prefilter.scan(buffer(text).text(), &mut literals);
+            prefilter.candidates(literals.iter()).iter().collect::<Vec<_>>()
+        };
+        let candidates = |text| candidates_of(&prefilter, text);
         assert_eq!(candidates("I LIVE IN Leeds and i’m Vegan"), [0, 1, 2]);
         assert_eq!(candidates("a vegetarian"), [2]);
         let prefilter = Prefilter::new(needs.iter().take(2).map(Vec::as_slice)).unwrap();
-        assert!(prefilter.candidates("nothing here").is_empty());
+        assert_eq!(candidates_of(&prefilter, "nothing here"), [0; 0]);
     }
 }

@@ -15,19 +15,23 @@ mod ledger;
 mod literals;
 mod passage;
 mod pattern;
+mod plain;
+mod reading;
 mod rule;
 mod shape;
 
 use std::path::Path;
 
 use memoir_core::evidence::Quote;
-use memoir_core::profile::{Evidence, ExtractionCall, ProposedFact};
+use memoir_core::profile::{Evidence, ExtractionCall, Message, ProposedFact};
 use memoir_core::text::comparable;
 
 use self::guard::Guards;
 use self::ledger::Ledger;
-use self::literals::Prefilter;
+use self::literals::{Literal, Prefilter, RuleSet};
 use self::passage::Passage;
+use self::pattern::Pattern;
+use self::reading::Reading;
 use self::rule::{Effect, Rule};
 use crate::ExtractError;
 
@@ -40,6 +44,8 @@ pub struct Rules {
     /// In order of precedence.
     rules: Vec<Rule>,
     prefilter: Prefilter,
+    /// The rules that answer a question of the assistant's.
+    asked: RuleSet,
     guards: Guards,
 }
 
@@ -57,12 +63,14 @@ impl Rules {
     pub fn load(text: &str, name: &str) -> Result<Self, ExtractError> {
         let (rules, examples) = Self::compile(text, name)?;
         for rule in &rules.rules {
-            rule.pattern.compile().map_err(|problem| ExtractError::Rule {
+            rule.patterns().try_for_each(Pattern::compile).map_err(|problem| ExtractError::Rule {
                 file: name.to_owned(),
                 rule: rule.name.clone(),
                 problem,
             })?;
         }
+        let guards = rules.guards.all().into_iter().try_for_each(Pattern::compile);
+        guards.map_err(|problem| ExtractError::Rules { file: name.to_owned(), problem })?;
         example::check(&rules, &examples, name)?;
         Ok(rules)
     }
@@ -87,9 +95,12 @@ impl Rules {
 
     fn compile(text: &str, name: &str) -> Result<(Self, Vec<example::Example>), ExtractError> {
         let file::Compiled { rules, guards, examples } = file::compile(text, name)?;
-        let prefilter = Prefilter::new(rules.iter().map(Rule::needs))
-            .map_err(|problem| ExtractError::Rules { file: name.to_owned(), problem })?;
-        Ok((Self { rules, prefilter, guards }, examples))
+        let needs = rules.iter().map(Rule::needs).chain([guards.pasted_needs.as_slice()]);
+        let prefilter =
+            Prefilter::new(needs).map_err(|problem| ExtractError::Rules { file: name.to_owned(), problem })?;
+        let mut asked = RuleSet::new(rules.len() + 1);
+        (0..).zip(&rules).filter(|(_, rule)| rule.asked.is_some()).for_each(|(number, _)| asked.insert(number));
+        Ok((Self { rules, prefilter, asked, guards }, examples))
     }
 
     /// How many rules there are.
@@ -115,9 +126,10 @@ impl Rules {
     fn extract_with_rules(&self, call: &ExtractionCall) -> Vec<(usize, ProposedFact)> {
         let request = &call.request;
         let fresh = |at: &usize| request.window.get(*at).is_some_and(|window| window.seq >= request.fresh_from);
+        let reading = Reading::new(&request.window, &self.guards);
         let mut hits: Vec<Hit> = Vec::new();
         for at in (0..request.window.len()).filter(fresh) {
-            self.read(call, at, &mut hits);
+            self.read(&reading, at, &mut hits);
         }
         if hits.is_empty() {
             return Vec::new();
@@ -126,7 +138,7 @@ impl Rules {
         if hits.iter().any(|hit| self.rules.get(hit.rule).is_some_and(Rule::looks_back)) {
             let mut older = Vec::new();
             for at in (0..request.window.len()).filter(|at| !fresh(at)) {
-                self.read(call, at, &mut older);
+                self.read(&reading, at, &mut older);
             }
             hits.append(&mut older);
         }
@@ -139,28 +151,33 @@ impl Rules {
     }
 
     /// Adds what one message says.
-    fn read(&self, call: &ExtractionCall, at: usize, hits: &mut Vec<Hit>) {
-        let window = &call.request.window;
-        let Some(message) = window.get(at).map(|window| &window.message).filter(|message| message.is_users()) else {
-            return;
-        };
-        let candidates = self.prefilter.candidates(&message.content);
-        if candidates.is_empty() {
+    fn read(&self, reading: &Reading<'_>, at: usize, hits: &mut Vec<Hit>) {
+        if !reading.message(at).is_some_and(Message::is_users) {
             return;
         }
-        let before = at.checked_sub(1).and_then(|at| window.get(at)).map(|window| &window.message);
-        let question = before.filter(|before| !before.is_users() && before.conversation_id == message.conversation_id);
-        let question = question.map(|question| question.content.as_str());
-        let applies = |number: &usize| self.rules.get(*number).is_some_and(|rule| rule.is_asked(question));
-        let candidates: Vec<usize> = candidates.iter().filter(applies).collect();
+        let Some(text) = reading.text(at) else { return };
+        let mut literals = reading.literals.borrow_mut();
+        self.prefilter.scan(text.text(), &mut literals);
+        let mut candidates = self.prefilter.candidates(literals.iter());
+        // Behind the rules stands what begins a pasted text.
+        let may_be_pasted = candidates.remove(self.rules.len());
+        for number in candidates.both(&self.asked) {
+            let asked = self.rules.get(number).and_then(|rule| rule.asked.as_ref());
+            if !asked.zip(reading.question(at)).is_some_and(|(asked, question)| asked.is_match(question.text())) {
+                candidates.remove(number);
+            }
+        }
         if candidates.is_empty() {
             return;
         }
         let first_of_message = hits.len();
-        let passage = Passage::new(&message.content, &self.guards);
+        let passage = Passage::new(text.clone(), may_be_pasted, &self.guards);
         for sentence in passage.sentences() {
             let first = hits.len();
-            for number in candidates.iter().copied() {
+            let within = |literal: &&Literal| sentence.start <= literal.start && literal.end <= sentence.end();
+            let mut of_sentence = self.prefilter.candidates(literals.iter().filter(within));
+            of_sentence.keep(&candidates);
+            for number in of_sentence.iter() {
                 let Some(rule) = self.rules.get(number) else { continue };
                 rule.find(&sentence, &self.guards, |found| {
                     // Of two rules that read the same words for one key the first one counts.
@@ -169,13 +186,13 @@ impl Rules {
                         one && hit.start < found.end && found.start < hit.end
                     };
                     if !hits.get(first..).is_some_and(|hits| hits.iter().any(overlaps)) {
-                        hits.push(Hit { rule: number, message: at, sentence: sentence.text.to_owned(), ..found });
+                        hits.push(Hit { rule: number, message: at, ..found });
                     }
                 });
             }
         }
         // Asked last, since it reads the messages before this one: few messages come so far.
-        if hits.len() > first_of_message && self.guards.in_a_scene(window.get(..=at).unwrap_or_default()) {
+        if hits.len() > first_of_message && reading.in_a_scene(at) {
             hits.truncate(first_of_message);
         }
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::guard::Guards;
+use super::plain::{Text, TextBuffer};
 
 /// Stands for each byte that is not the user's own; no pattern's word matches it.
 pub(super) const BLANK: char = '\u{1}';
@@ -10,16 +11,16 @@ pub(super) const BLANK: char = '\u{1}';
 /// A quotation of fewer words is a name or a phrase that the user makes their own.
 const QUOTATION_WORDS: usize = 4;
 
-/// A message with quotes and dashes straight, and the words of others blanked out.
+/// A message with the words of others blanked out.
 pub(super) struct Passage<'g> {
-    text: String,
+    buffer: TextBuffer<'g>,
     guards: &'g Guards,
 }
 
 /// One sentence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sentence<'p> {
-    pub text: &'p str,
+    pub text: Text<'p>,
     /// Where it begins in the passage, in bytes.
     pub start: usize,
     /// It belongs to something that is only imagined.
@@ -27,7 +28,7 @@ pub(super) struct Sentence<'p> {
 }
 
 /// Typographic quotes, apostrophes and dashes as their keyboard forms.
-fn straight(text: &str) -> Cow<'_, str> {
+pub(super) fn straight(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
@@ -40,39 +41,36 @@ fn straight(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(straighten).collect())
 }
 
-/// The form in which literals are looked for.
-pub(super) fn straight_lower(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() {
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(text.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(text)
-        }
-    } else {
-        Cow::Owned(straight(text).to_lowercase())
+impl Sentence<'_> {
+    /// Where it ends in the passage.
+    pub fn end(&self) -> usize {
+        self.start + self.text.len()
     }
 }
 
 impl<'g> Passage<'g> {
-    pub fn new(message: &str, guards: &'g Guards) -> Self {
-        let mut text = straight(message).into_owned();
-        if let Some(from) = guards.pasted_from(&text) {
-            blank(&mut text, from, usize::MAX);
+    /// Of a message with straight quotes and dashes. `may_be_pasted` is false where no text can follow that is worked on.
+    pub fn new(mut buffer: TextBuffer<'g>, may_be_pasted: bool, guards: &'g Guards) -> Self {
+        if may_be_pasted && let Some(from) = guards.pasted_from(buffer.text()) {
+            buffer.blank(from, usize::MAX, BLANK);
         }
-        for (from, to) in code_spans(&text).into_iter().chain(quotations(&text)) {
-            blank(&mut text, from, to);
+        let written = buffer.text().written;
+        let spans: Vec<_> = code_spans(written).into_iter().chain(quotations(written)).collect();
+        for (from, to) in spans {
+            buffer.blank(from, to, BLANK);
         }
-        Self { text, guards }
+        Self { buffer, guards }
     }
 
     /// The sentences that hold words of the user.
     pub fn sentences(&self) -> impl Iterator<Item = Sentence<'_>> {
         let mut imagined = false;
-        sentence_spans(&self.text).filter_map(move |(start, end)| {
-            let text = self.text.get(start..end)?;
-            let start = start + (text.len() - text.trim_start().len());
-            let text = text.trim_start();
-            if !text.chars().any(char::is_alphanumeric) {
+        let text = self.buffer.text();
+        sentence_spans(text.written).filter_map(move |(start, end)| {
+            let untrimmed = text.get(start, end)?;
+            let text = untrimmed.trim_start();
+            let start = start + (untrimmed.len() - text.len());
+            if !text.written.chars().any(char::is_alphanumeric) {
                 return None;
             }
             imagined |= self.guards.begins_to_imagine(text);
@@ -81,17 +79,12 @@ impl<'g> Passage<'g> {
     }
 }
 
-/// Blanks the bytes from `from` to `to`, both moved to the borders of characters.
-fn blank(text: &mut String, from: usize, to: usize) {
-    let (Some(head), Some(rest)) = (text.get(..from), text.get(from..)) else { return };
-    let (inner, tail) = to.checked_sub(from).and_then(|length| rest.split_at_checked(length)).unwrap_or((rest, ""));
-    let blanks: String = std::iter::repeat_n(BLANK, inner.len()).collect();
-    *text = format!("{head}{blanks}{tail}");
-}
-
 /// Fenced code, JSON, and what follows a heading or a quoted line.
 fn code_spans(text: &str) -> Vec<(usize, usize)> {
     let mut spans = Vec::new();
+    if !text.bytes().any(|byte| matches!(byte, b'`' | b'{' | b'[' | b'#' | b'<' | b'>')) {
+        return spans;
+    }
     let mut fences = text.match_indices("```").map(|(at, _)| at);
     while let Some(from) = fences.next() {
         spans.push((from, fences.next().map_or(usize::MAX, |to| to + 3)));
@@ -213,15 +206,5 @@ mod tests {
         assert_eq!(quoted("it's fine, don't worry, that's it"), 0);
         assert_eq!(quoted("he said 'I am allergic to nuts' twice"), 1);
         assert_eq!(quoted("\"I live in Paris and so on"), 1);
-    }
-
-    #[test]
-    fn what_is_blanked_keeps_its_place() {
-        let mut text = "aé\"b".to_owned();
-        blank(&mut text, 1, 3);
-        assert_eq!(text, "a\u{1}\u{1}\"b");
-        blank(&mut text, 9, 12);
-        blank(&mut text, 2, usize::MAX);
-        assert_eq!(text, "a\u{1}\u{1}\u{1}\u{1}");
     }
 }

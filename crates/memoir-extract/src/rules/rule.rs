@@ -2,12 +2,11 @@
 
 use memoir_core::profile::Kind;
 use memoir_core::text::{fold_and_clip, normalize_key};
-use regex::{Captures, Regex};
 
 use super::Hit;
 use super::guard::Guards;
 use super::passage::Sentence;
-use super::pattern::Pattern;
+use super::pattern::{Match, Pattern};
 use super::shape::Shape;
 
 /// The longest quote and the longest sentence in a reason, in characters.
@@ -46,7 +45,7 @@ pub(super) struct Rule {
     pub each: Option<String>,
     pub presupposed: bool,
     /// What the assistant must have asked just before.
-    pub asked: Option<Regex>,
+    pub asked: Option<Pattern>,
     /// Rules that say more of the same words: where one of them matches, this one does not count.
     pub yields_to: Vec<usize>,
     /// By group name.
@@ -58,9 +57,10 @@ impl Rule {
         &self.needs
     }
 
-    /// Whether what the assistant said just before lets it apply.
-    pub fn is_asked(&self, question: Option<&str>) -> bool {
-        self.asked.as_ref().is_none_or(|asked| question.is_some_and(|question| asked.is_match(question)))
+    /// All of its patterns.
+    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        let shapes = self.shapes.iter().flat_map(|(_, shape)| shape.patterns());
+        [&self.pattern].into_iter().chain(&self.asked).chain(shapes)
     }
 
     /// Whether what it does depends on what was said before.
@@ -75,52 +75,47 @@ impl Rule {
     }
 
     pub fn find(&self, sentence: &Sentence<'_>, guards: &Guards, mut found: impl FnMut(Hit)) {
-        let Some(regex) = self.pattern.regex() else { return };
-        for captures in regex.captures_iter(sentence.text) {
-            let Some(whole) = captures.get(0) else { continue };
-            if !guards.lets_pass(sentence, whole.start(), whole.end(), self.presupposed) {
+        for matched in self.pattern.find_all(sentence.text) {
+            let (start, end) = matched.span();
+            if !guards.lets_pass(sentence, start, end, self.presupposed) {
                 continue;
             }
-            match self.each.as_deref().and_then(|group| captures.name(group).map(|list| (group, list))) {
-                None => self.hit(sentence, &captures, None).into_iter().for_each(&mut found),
-                Some((group, list)) => {
-                    for (from, to) in elements(list.as_str()) {
-                        let element = (group, list.start() + from, list.start() + to);
-                        self.hit(sentence, &captures, Some(element)).into_iter().for_each(&mut found);
+            match self.each.as_deref().and_then(|group| matched.group(group).map(|list| (group, list))) {
+                None => self.hit(sentence, &matched, None).into_iter().for_each(&mut found),
+                Some((group, (start, end))) => {
+                    for (from, to) in elements(sentence.text.written.get(start..end).unwrap_or_default()) {
+                        let element = (group, start + from, start + to);
+                        self.hit(sentence, &matched, Some(element)).into_iter().for_each(&mut found);
                     }
                 }
             }
         }
     }
 
-    fn hit(
-        &self,
-        sentence: &Sentence<'_>,
-        captures: &Captures<'_>,
-        element: Option<(&str, usize, usize)>,
-    ) -> Option<Hit> {
-        let whole = captures.get(0)?;
+    fn hit(&self, sentence: &Sentence<'_>, matched: &Match<'_>, element: Option<(&str, usize, usize)>) -> Option<Hit> {
+        let (whole_start, whole_end) = matched.span();
+        let text = sentence.text.written;
         let mut values: Vec<(&str, String)> = Vec::with_capacity(self.shapes.len());
         // The quote ends where the last value does: what was cut off a value is no evidence for it.
-        let mut end = if self.shapes.is_empty() { whole.end() } else { whole.start() };
+        let mut end = if self.shapes.is_empty() { whole_end } else { whole_start };
         for (group, shape) in &self.shapes {
-            let (start, caught) = match element {
-                Some((name, from, to)) if name == group => (from, sentence.text.get(from..to)?),
-                _ => match captures.name(group) {
-                    Some(caught) => (caught.start(), caught.as_str()),
+            let (start, to) = match element {
+                Some((name, from, to)) if name == group => (from, to),
+                _ => match matched.group(group) {
+                    Some(caught) => caught,
                     None => continue,
                 },
             };
-            let shaped = shape.shape(caught)?;
+            let shaped = shape.shape(sentence.text.get(start, to)?)?;
             end = end.max(start + shaped.end);
             values.push((group, shaped.value));
         }
         // A quote holds whole words: of "two cats" the value may be "cat".
-        let tail = sentence.text.get(end..).unwrap_or_default();
+        let tail = text.get(end..).unwrap_or_default();
         end += tail.len() - tail.trim_start_matches(char::is_alphanumeric).len();
-        let start = element.map_or(whole.start(), |(_, from, _)| from);
-        let quote = sentence.text.get(whole.start()..end.max(whole.start()))?;
-        let quote = if quote.trim().is_empty() { whole.as_str() } else { quote };
+        let start = element.map_or(whole_start, |(_, from, _)| from);
+        let quote = text.get(whole_start..end.max(whole_start))?;
+        let quote = if quote.trim().is_empty() { text.get(whole_start..whole_end)? } else { quote };
         let key = self.fill_key(&values)?;
         let value = match &self.value {
             Some(parts) => Some(self.fill(parts, &values)?),
@@ -132,7 +127,7 @@ impl Rule {
             start: sentence.start + start,
             end: sentence.start + end,
             quote: fold_and_clip(quote, MAX_QUOTE_CHARS),
-            sentence: fold_and_clip(sentence.text, MAX_QUOTE_CHARS),
+            sentence: fold_and_clip(text, MAX_QUOTE_CHARS),
             ..Hit::default()
         })
     }

@@ -2,7 +2,9 @@
 
 use memoir_core::profile::MAX_VALUE_CHARS;
 use memoir_core::text::{fold_and_clip, normalize_key};
-use regex::Regex;
+
+use super::pattern::Pattern;
+use super::plain::{Text, TextBuffer};
 
 /// What is done with a value of too many words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -16,19 +18,19 @@ pub(super) enum Overlong {
 /// The form of the values of one group name.
 pub(super) struct Shape {
     /// Words that begin what does not belong to the value; it ends before them.
-    pub stop: Option<Regex>,
+    pub stop: Option<Pattern>,
     /// Words to drop from the beginning, as articles.
-    pub leading: Option<Regex>,
+    pub leading: Option<Pattern>,
     /// Words to drop from the end, as "lol".
-    pub trailing: Option<Regex>,
+    pub trailing: Option<Pattern>,
     /// Values that are none, matched as a whole.
-    pub refuse: Option<Regex>,
+    pub refuse: Option<Pattern>,
     /// Only words with a capital letter belong to the value.
     pub capitals: bool,
     pub max_words: usize,
     pub overlong: Overlong,
     /// Words before which the head of a phrase stands ("app" of "app for dogs").
-    pub head_ends: Option<Regex>,
+    pub head_ends: Option<Pattern>,
 }
 
 /// A value, and where it ends in the text that it was cut from, in bytes.
@@ -42,44 +44,51 @@ const PUNCTUATION: &[char] =
     &['.', ',', ';', ':', '!', '?', '"', '\'', '(', ')', '[', ']', '*', '-', '~', '…', ' ', '\u{1}'];
 
 impl Shape {
+    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        [&self.stop, &self.leading, &self.trailing, &self.refuse, &self.head_ends].into_iter().flatten()
+    }
+
     /// `None` where the words are no value of this form.
-    pub fn shape(&self, caught: &str) -> Option<Shaped> {
-        let mut from = caught.len() - caught.trim_start_matches(PUNCTUATION).len();
-        while let Some(leading) = self.leading.as_ref().and_then(|leading| leading.find(caught.get(from..)?)) {
-            if leading.start() > 0 || leading.is_empty() {
+    pub fn shape(&self, caught: Text<'_>) -> Option<Shaped> {
+        let is_mark = |c: char| PUNCTUATION.contains(&c);
+        let mut text = caught.after(caught.len() - caught.written.trim_start_matches(PUNCTUATION).len());
+        while let Some((0, end)) = self.leading.as_ref().and_then(|leading| leading.find(text)) {
+            if end == 0 {
                 break;
             }
-            from += leading.end();
+            text = text.after(end);
         }
-        let mut text = caught.get(from..)?;
-        if let Some(stop) = self.stop.as_ref().and_then(|stop| stop.find(text)) {
-            text = text.get(..stop.start())?;
+        let from = caught.len() - text.len();
+        if let Some((stop, _)) = self.stop.as_ref().and_then(|stop| stop.find(text)) {
+            text = text.before(stop);
         }
-        text = text.trim_end_matches(PUNCTUATION);
-        while let Some(trailing) = self.trailing.as_ref().and_then(|trailing| trailing.find(text)) {
-            text = text.get(..trailing.start())?.trim_end_matches(PUNCTUATION);
+        text = text.trim_end_matches(is_mark);
+        while let Some((trailing, _)) = self.trailing.as_ref().and_then(|trailing| trailing.find(text)) {
+            text = text.before(trailing).trim_end_matches(is_mark);
         }
         if self.capitals {
-            text = capitalised(text)?;
+            text = text.before(capitalised(text.written)?.len());
         }
-        if text.split_whitespace().count() > self.max_words {
+        if text.written.split_whitespace().count() > self.max_words {
             if self.overlong == Overlong::Refuse {
                 return None;
             }
-            let clipped: usize = text.split_inclusive(' ').take(self.max_words).map(str::len).sum();
-            text = text.get(..clipped)?.trim_end_matches(PUNCTUATION);
+            let clipped = text.written.split_inclusive(' ').take(self.max_words).map(str::len).sum();
+            text = text.before(clipped).trim_end_matches(is_mark);
         }
         let refused = self.refuse.as_ref().is_some_and(|refuse| refuse.is_match(text));
-        if refused || !text.chars().any(char::is_alphanumeric) || looks_secret(text) {
+        let value = text.written;
+        if refused || !value.chars().any(char::is_alphanumeric) || looks_secret(value) {
             return None;
         }
-        Some(Shaped { value: fold_and_clip(text, MAX_VALUE_CHARS), end: from + text.len() })
+        Some(Shaped { value: fold_and_clip(value, MAX_VALUE_CHARS), end: from + text.len() })
     }
 
     /// The head of a phrase as a part of a key: "wedding planning app for couples" is an `app`.
     pub fn head(&self, value: &str) -> Option<String> {
-        let phrase = match self.head_ends.as_ref().and_then(|ends| ends.find(value)) {
-            Some(end) if end.start() > 0 => value.get(..end.start())?,
+        let buffer = TextBuffer::new(value.into());
+        let phrase = match self.head_ends.as_ref().and_then(|ends| ends.find(buffer.text())) {
+            Some((end, _)) if end > 0 => value.get(..end)?,
             _ => value,
         };
         normalize_key(phrase.split_whitespace().next_back()?)
@@ -125,19 +134,23 @@ mod tests {
 
     fn shape() -> Shape {
         Shape {
-            stop: Some(Regex::new(r"(?i)\s(?:and|but|right by)\b").unwrap()),
-            leading: Some(Regex::new(r"(?i)^(?:the|a|an)\s+").unwrap()),
-            trailing: Some(Regex::new(r"(?i)\s(?:lol|now)$").unwrap()),
-            refuse: Some(Regex::new(r"(?i)^(?:moon|it)$").unwrap()),
+            stop: pattern(r"\s(?:and|but|right by)\b"),
+            leading: pattern(r"^(?:the|a|an)\s+"),
+            trailing: pattern(r"\s(?:lol|now)$"),
+            refuse: pattern(r"^(?:moon|it)$"),
             capitals: false,
             max_words: 3,
             overlong: Overlong::Refuse,
-            head_ends: Some(Regex::new(r"(?i)\s(?:for|in)\b").unwrap()),
+            head_ends: pattern(r"\s(?:for|in)\b"),
         }
     }
 
+    fn pattern(text: &str) -> Option<Pattern> {
+        Some(Pattern::parse(text.to_owned()).unwrap().0)
+    }
+
     fn value(shape: &Shape, text: &str) -> Option<String> {
-        shape.shape(text).map(|shaped| shaped.value)
+        shape.shape(TextBuffer::new(text.into()).text()).map(|shaped| shaped.value)
     }
 
     #[test]

@@ -250,31 +250,3 @@ proptest! {
         }
     }
 }
-
-/// `cargo test --release -p memoir-extract -- --ignored --nocapture messages_a_second`
-#[test]
-#[ignore = "measures; needs a quiet machine"]
-fn the_rules_read_at_least_200_000_messages_a_second_on_one_core() {
-    let small_talk = [
-        "ok thanks, that worked fine on the second try",
-        "can you show me how to sort a list of tuples by the second element in the fastest way?",
-        "hm, the weather is getting worse and the bus is late again, what should we do with the afternoon",
-        "why does this loop run twice when the flag is set to false at the beginning of the block?",
-        "great, now make it shorter and add a title that sounds less like an advert please",
-        "what is the difference between a flat white and a latte and a cortado, apart from the size",
-        "lol that is terrible, another one",
-        "the report looks good, but the last column should be a percentage and not a fraction",
-        "how long do I have to boil an egg if it comes straight from the fridge?",
-        "we tried the second option yesterday and the results were about the same as before",
-    ];
-    let facts = ["I live in Leeds with my cat Pudding.", "I'm a data engineer and I speak Spanish and German."];
-    let texts: Vec<&str> =
-        (0..20).map(|n| if n == 7 { facts[n % 2] } else { small_talk[n % small_talk.len()] }).collect();
-    let call = call_of(&texts);
-    let calls = 20_000;
-    let clock = std::time::Instant::now();
-    let proposed: usize = (0..calls).map(|_| std::hint::black_box(rules().extract(&call)).len()).sum();
-    let rate = (calls * texts.len()) as f64 / clock.elapsed().as_secs_f64();
-    println!("{rate:.0} messages/s, {proposed} facts");
-    assert!(rate >= 200_000.0, "{rate:.0} messages/s");
-}
