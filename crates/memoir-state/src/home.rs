@@ -119,6 +119,17 @@ impl StateHome {
         &self.path
     }
 
+    /// Gives the state another id, durably.
+    ///
+    /// # Errors
+    /// When the manifest can't be written; the id is then as it was.
+    pub fn set_state_id(&mut self, state_id: i64) -> Result<(), StateError> {
+        let manifest = Manifest { state_id, ..self.manifest.clone() };
+        write_manifest(&self.path, &manifest)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
     /// Opens the databases of all shards.
     ///
     /// # Errors

@@ -12,6 +12,11 @@
 //! | pending | `04` key, escaped; number | a request |
 //! | outbox | `05` table name, escaped; epoch | rows |
 //! | state | `06` key, escaped; cell; sub-key | an entry of the cell |
+//! | held requests | `07` key, escaped; number; table name | rows that the table holds of a request |
+//! | held rows | `08` table name, escaped; fingerprint | how often the table holds a row |
+//! | trimmed | `09` table name | the last epoch that was trimmed from the outbox |
+//! | reconciling | `0a` | nothing; there while a reconcile is under way |
+//! | held back | `0b` key, escaped; number; table name | nothing: the table holds this pending request's rows |
 //!
 //! All cells of a key stand together, so reading a key is one seek and one short scan. Cell 0 is the engine's own: the
 //! due time under which the key stands in the timer table.
@@ -30,6 +35,11 @@ pub enum Table {
     Pending = 4,
     Outbox = 5,
     State = 6,
+    HeldRequests = 7,
+    HeldRows = 8,
+    Trimmed = 9,
+    Reconciling = 10,
+    HeldBack = 11,
 }
 
 /// The cell that holds a key's due time.
@@ -129,6 +139,63 @@ pub fn parse_outbox(bytes: &[u8]) -> Option<(String, Epoch)> {
     Some((table, Epoch(u64::from_be_bytes(rest.try_into().ok()?))))
 }
 
+/// The prefix of all held requests of a key.
+#[must_use]
+pub fn held_requests_of(key: &str) -> Vec<u8> {
+    let mut bytes = Table::HeldRequests.start();
+    push_escaped(&mut bytes, key);
+    bytes
+}
+
+#[must_use]
+pub fn held_request(key: &str, number: u64, table: &str) -> Vec<u8> {
+    let mut bytes = held_requests_of(key);
+    bytes.extend_from_slice(&number.to_be_bytes());
+    bytes.extend_from_slice(table.as_bytes());
+    bytes
+}
+
+#[must_use]
+pub fn held_back(key: &str, number: u64, table: &str) -> Vec<u8> {
+    let mut bytes = held_request(key, number, table);
+    if let Some(first) = bytes.first_mut() {
+        *first = Table::HeldBack as u8;
+    }
+    bytes
+}
+
+/// The key, number and table name of a held request, or of rows that are held back.
+#[must_use]
+pub fn parse_held_request(bytes: &[u8]) -> Option<(String, u64, &str)> {
+    let (table, rest) = bytes.split_first()?;
+    if ![Table::HeldRequests as u8, Table::HeldBack as u8].contains(table) {
+        return None;
+    }
+    let (key, rest) = split_escaped(rest)?;
+    let (number, table) = rest.split_first_chunk::<8>()?;
+    Some((key, u64::from_be_bytes(*number), std::str::from_utf8(table).ok()?))
+}
+
+#[must_use]
+pub fn held_row(table: &str, fingerprint: u128) -> Vec<u8> {
+    let mut bytes = Table::HeldRows.start();
+    push_escaped(&mut bytes, table);
+    bytes.extend_from_slice(&fingerprint.to_be_bytes());
+    bytes
+}
+
+#[must_use]
+pub fn trimmed(table: &str) -> Vec<u8> {
+    let mut bytes = Table::Trimmed.start();
+    bytes.extend_from_slice(table.as_bytes());
+    bytes
+}
+
+#[must_use]
+pub fn reconciling() -> Vec<u8> {
+    Table::Reconciling.start()
+}
+
 /// The prefix of all cells of a key.
 pub fn state_prefix(key: &str, bytes: &mut Vec<u8>) {
     bytes.clear();
@@ -208,6 +275,9 @@ mod tests {
             let offset = offset(&key, "p");
             prop_assert_eq!(parse_offset(&offset), Some((key.clone(), "p")));
             prop_assert_eq!(parse_outbox(&outbox(&key, Epoch(number))), Some((key.clone(), Epoch(number))));
+            let held = held_request(&key, number, "t");
+            prop_assert!(held.starts_with(&held_requests_of(&key)));
+            prop_assert_eq!(parse_held_request(&held), Some((key.clone(), number, "t")));
             let mut prefix = Vec::new();
             state_prefix(&key, &mut prefix);
             let entry = [prefix.clone(), vec![cell], sub.clone()].concat();
@@ -232,7 +302,7 @@ mod tests {
 
         #[test]
         fn damaged_keys_are_refused_without_a_panic(bytes in prop::collection::vec(prop_oneof![Just(0u8), Just(0xff), 1u8..8], 0..12)) {
-            let _ = (parse_timer(&bytes), parse_offset(&bytes), parse_pending(&bytes), parse_outbox(&bytes), split_state(&bytes));
+            let _ = (parse_timer(&bytes), parse_offset(&bytes), parse_pending(&bytes), parse_outbox(&bytes), parse_held_request(&bytes), split_state(&bytes));
         }
     }
 }

@@ -1,19 +1,29 @@
-//! Rows of committed epochs that their tables do not hold yet: one entry a table and epoch.
+//! Rows of committed epochs that their tables do not hold yet: one entry a table and epoch. And how far each table's rows
+//! were dropped because it held them: one entry a table, which tells a table that lost rows again.
 
 use memoir_core::Epoch;
 use memoir_core::table::RowBuffer;
 use rocksdb::WriteBatch;
 
 use crate::keys;
+use crate::store::encode;
 use crate::{ShardStore, StateError};
 
-/// Value: format, number of rows in little endian, rows.
+/// Value of rows: format, number of rows in little endian, rows.
 const FORMAT: u8 = 1;
 const HEAD: usize = 1 + size_of::<u64>();
 
 pub(crate) fn put(batch: &mut WriteBatch, table: &str, epoch: Epoch, rows: &RowBuffer) {
     let head = [&[FORMAT][..], &rows.rows.to_le_bytes()].concat();
     batch.put(keys::outbox(table, epoch), [head, rows.bytes.clone()].concat());
+}
+
+pub(crate) fn delete(batch: &mut WriteBatch, table: &str, epoch: Epoch) {
+    batch.delete(keys::outbox(table, epoch));
+}
+
+pub(crate) fn put_trimmed(batch: &mut WriteBatch, table: &str, through: Epoch) {
+    batch.put(keys::trimmed(table), encode(&through));
 }
 
 fn decode(value: &[u8]) -> Option<RowBuffer> {
@@ -60,12 +70,24 @@ impl ShardStore {
         Ok(bytes)
     }
 
-    /// Drops the rows of a table in the epochs `epoch <= through`, because the table holds them durably.
+    /// How far a table's rows were dropped because it held them durably; epoch 0 where none were.
+    ///
+    /// # Errors
+    /// When the entry can't be read.
+    pub fn trimmed(&self, table: &str) -> Result<Epoch, StateError> {
+        match self.get(&keys::trimmed(table))? {
+            Some(bytes) => crate::store::decode(&bytes, self.shard(), "trimmed"),
+            None => Ok(Epoch(0)),
+        }
+    }
+
+    /// Drops the rows of a table in the epochs `epoch <= through`, because the table holds them durably, and notes how
+    /// far that is.
     ///
     /// Not synced: after a crash the table's own mark says that they are there, and they are dropped again.
     ///
     /// # Errors
-    /// When the database can't be written.
+    /// When the database can't be read or written.
     pub fn trim_outbox(&self, table: &str, through: Epoch) -> Result<(), StateError> {
         let mut batch = WriteBatch::default();
         // One by one: the entries are few and large, and range deletions would slow down every later read.
@@ -73,6 +95,9 @@ impl ShardStore {
             batch.delete(key);
             Ok(true)
         })?;
+        if through > self.trimmed(table)? {
+            put_trimmed(&mut batch, table, through);
+        }
         self.write(batch, false)
     }
 }

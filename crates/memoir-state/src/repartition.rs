@@ -70,6 +70,9 @@ impl StateHome {
             if waits {
                 return Err(unsettled(format!("shard {} has rows that its tables do not hold yet", store.shard())));
             }
+            if store.is_reconciling()? {
+                return Err(unsettled("`memoir state reconcile` was interrupted, so run it again".to_owned()));
+            }
         }
         Ok(())
     }
@@ -100,15 +103,21 @@ fn copy_meta(old: &[ShardStore], new: &[ShardStore]) -> Result<(), StateError> {
     Ok(())
 }
 
-/// The entries of each key: cells, timer, requests.
+/// The entries of each key: cells, timer, requests, what tables hold of requests. Held rows name no key: every shard gets
+/// them, and the one that is given their record uses them up.
 fn copy_keys(old: &ShardStore, new: &[ShardStore]) -> Result<(), StateError> {
     let shards = u32::try_from(new.len()).unwrap_or(u32::MAX);
     let mut batches: Vec<WriteBatch> = new.iter().map(|_| WriteBatch::default()).collect();
-    for table in [Table::State, Table::Timers, Table::Pending] {
+    for table in [Table::State, Table::Timers, Table::Pending, Table::HeldRequests, Table::HeldRows, Table::HeldBack] {
         old.scan(table, |entry, value| {
+            if table == Table::HeldRows {
+                batches.iter_mut().for_each(|batch| batch.put(entry, value));
+                return Ok(());
+            }
             let key = match table {
                 Table::State => keys::split_state(entry).and_then(|(prefix, ..)| keys::parse_state_prefix(prefix)),
                 Table::Timers => keys::parse_timer(entry).map(|(_, key)| key.to_owned()),
+                Table::HeldRequests | Table::HeldBack => keys::parse_held_request(entry).map(|(key, ..)| key),
                 _ => keys::parse_pending(entry).map(|(key, _)| key),
             };
             let key = key.ok_or_else(|| old.damaged("state", "a key that does not decode"))?;

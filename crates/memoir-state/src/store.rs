@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::keys::Table;
 use crate::state_table::StateReader;
-use crate::{ShardMeta, StateError, meta_table, offset_table, outbox_table, pending_table, state_table};
+use crate::{ShardMeta, StateError, held_table, meta_table, offset_table, outbox_table, pending_table, state_table};
 
 /// The version byte of entries that are encoded as a whole.
 const FORMAT: u8 = 1;
@@ -119,7 +119,7 @@ impl ShardStore {
     /// # Errors
     /// When the database can't be written; nothing of the batch is then in it.
     pub fn commit(&self, batch: EpochBatch) -> Result<(), StateError> {
-        self.write(batch.batch, true)
+        self.write(batch.into_inner(), true)
     }
 
     pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StateError> {
@@ -195,6 +195,10 @@ pub struct EpochBatch {
 }
 
 impl EpochBatch {
+    pub(crate) fn into_inner(self) -> WriteBatch {
+        self.batch
+    }
+
     pub fn put_meta(&mut self, meta: &ShardMeta) {
         meta_table::put(&mut self.batch, meta);
     }
@@ -225,6 +229,39 @@ impl EpochBatch {
 
     pub fn put_rows(&mut self, table: &str, epoch: Epoch, rows: &RowBuffer) {
         outbox_table::put(&mut self.batch, table, epoch, rows);
+    }
+
+    pub fn delete_rows(&mut self, table: &str, epoch: Epoch) {
+        outbox_table::delete(&mut self.batch, table, epoch);
+    }
+
+    /// How far a table holds this shard's rows from here on, also where that is less than before.
+    pub fn put_trimmed(&mut self, table: &str, through: Epoch) {
+        outbox_table::put_trimmed(&mut self.batch, table, through);
+    }
+
+    /// What a table holds of a request that the state does not know of yet.
+    pub fn put_held_request(&mut self, key: &str, number: u64, table: &str, rows: &RowBuffer) {
+        held_table::put_request(&mut self.batch, key, number, table, rows);
+    }
+
+    pub fn delete_held_request(&mut self, key: &str, number: u64, table: &str) {
+        held_table::delete_request(&mut self.batch, key, number, table);
+    }
+
+    /// Whether a table holds the rows of a pending request already.
+    pub fn put_held_back(&mut self, key: &str, number: u64, table: &str, is_held: bool) {
+        held_table::put_back(&mut self.batch, key, number, table, is_held);
+    }
+
+    /// How often a table holds a row that the source will give again; 0 forgets it.
+    pub fn put_held_row(&mut self, table: &str, fingerprint: u128, times: u64) {
+        held_table::put_row(&mut self.batch, table, fingerprint, times);
+    }
+
+    /// Notes that a reconcile is under way, or that it came to its end.
+    pub fn put_reconciling(&mut self, is_under_way: bool) {
+        held_table::put_reconciling(&mut self.batch, is_under_way);
     }
 
     /// About how many bytes this will write.
