@@ -108,6 +108,62 @@ pub trait Processor: Send + Sync + 'static {
         answer: Self::Answer,
         rows: &mut [RowBuffer],
     ) -> Result<(), CellError>;
+
+    /// The number of the last request that was triggered, 0 where none was.
+    fn last_number(&self, state: &Self::State) -> u64;
+
+    /// The columns by which the rows of one request stand together in each of [`Processor::tables`].
+    fn row_order(&self) -> &'static [&'static str];
+
+    /// The key and number of the request that a row of the `table`th of [`Processor::tables`] came of; `None` where it came
+    /// of somebody else's.
+    ///
+    /// # Errors
+    /// When the bytes are no row of that table.
+    fn request_of(&self, table: usize, row: &[u8]) -> Result<Option<(String, u64)>, RowError>;
+
+    /// Applies what the tables hold of a request as it stands there, in place of an answer. `rows` gets what the tables
+    /// should hold and do not.
+    fn on_held(
+        &self,
+        key: &str,
+        state: &mut Self::State,
+        request: &Self::Request,
+        held: &HeldRequest,
+        rows: &mut [RowBuffer],
+    ) -> Result<(), CellError>;
+
+    /// Takes requests that were just triggered, in order, where tables hold requests that the state did not know of:
+    /// applies what is held as far as it answers them, and gives the others numbers that are free.
+    fn on_held_ahead(
+        &self,
+        key: &str,
+        state: &mut Self::State,
+        requests: Vec<Self::Request>,
+        held: &[HeldRequest],
+        rows: &mut [RowBuffer],
+    ) -> Result<Aligned<Self::Request>, CellError>;
+}
+
+/// What tables hold of a request that the state does not know of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldRequest {
+    pub number: u64,
+    /// For each of [`Processor::tables`] the rows that it holds. A table without rows holds all that it should where a later
+    /// table has some: earlier tables are appended to first.
+    pub tables: Vec<Option<RowBuffer>>,
+}
+
+/// Requests and what tables hold, brought together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aligned<R> {
+    /// The requests that nothing held answers.
+    pub ask: Vec<R>,
+    /// What is held up to this number is used up.
+    pub through: u64,
+    /// Numbers among [`Aligned::ask`] of which tables hold something, though perhaps not the answer: of their rows, those
+    /// tables get none.
+    pub again: Vec<u64>,
 }
 
 /// A durable request.

@@ -4,7 +4,7 @@
 //! `rejected_ts` is no part of what a run promises to repeat.
 
 use crate::source::BadRecord;
-use crate::table::{Column, ColumnType, RowBuffer, TableSchema};
+use crate::table::{Column, ColumnType, RowBuffer, RowError, RowReader, TableSchema, fingerprint};
 use crate::time::Timestamp;
 
 /// The table of dead letters.
@@ -32,10 +32,27 @@ pub fn write_rejected(bad: &BadRecord, rejected_ts: Timestamp, rows: &mut RowBuf
         .text(bad.record.as_str());
 }
 
+/// The columns by which the dead letters of one record stand together.
+pub const REJECTED_PLACE: &[&str] = &["source", "partition", "position"];
+
+/// What tells the record of a dead letter apart: its source, partition and position. When and why it was refused does not
+/// count.
+///
+/// # Errors
+/// When the bytes are no row of [`REJECTED`].
+pub fn rejected_fingerprint(row: &[u8]) -> Result<u128, RowError> {
+    let mut reader = RowReader::new(row);
+    reader.timestamp()?;
+    let from = reader.at();
+    reader.text()?;
+    reader.text()?;
+    reader.long()?;
+    Ok(fingerprint(row.get(from..reader.at()).unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::RowReader;
 
     #[test]
     fn a_dead_letter_reads_back_in_the_order_of_the_columns() {

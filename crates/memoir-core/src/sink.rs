@@ -47,3 +47,21 @@ pub trait Sink: Send + Sync {
     /// [`SinkError::Fenced`] when a mark has moved that only this writer may move.
     fn append(&self, table: &TableSchema, rows: &[RowBuffer], marks: &[Transaction]) -> Result<(), SinkError>;
 }
+
+/// Rows of a table, a buffer at a time.
+pub type Rows<'a> = Box<dyn Iterator<Item = Result<RowBuffer, SinkError>> + 'a>;
+
+/// Reads back what a sink appended. Blocking, as the sink is; memory does not grow with the table.
+pub trait TableScan: Send + Sync {
+    /// Whether there is such a table.
+    ///
+    /// # Errors
+    /// When the place can't be looked at.
+    fn exists(&self, table: &TableSchema) -> Result<bool, SinkError>;
+
+    /// All rows of a table that is there, in the order of these columns.
+    ///
+    /// # Errors
+    /// When the table can't be read; also each item of the rows.
+    fn rows(&self, table: &'static TableSchema, order: &[&str]) -> Result<Rows<'_>, SinkError>;
+}

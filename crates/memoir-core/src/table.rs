@@ -72,11 +72,29 @@ impl RowBuffer {
         self.rows == 0
     }
 
+    /// Adds a row that is encoded already.
+    pub fn push(&mut self, row: &[u8]) {
+        self.rows += 1;
+        self.bytes.extend_from_slice(row);
+    }
+
+    /// Adds all rows of another buffer of the same table.
+    pub fn append(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.bytes.extend_from_slice(&other.bytes);
+    }
+
     /// Begins a row; all columns of its schema must follow, in order.
     pub fn row(&mut self) -> RowWriter<'_> {
         self.rows += 1;
         RowWriter { bytes: &mut self.bytes }
     }
+}
+
+/// What tells encoded rows, or parts of them, apart: two that differ have the same once in 2^64 rows.
+#[must_use]
+pub fn fingerprint(encoded: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(encoded)
 }
 
 /// Writes the columns of one row.
@@ -199,6 +217,27 @@ impl<'a> RowReader<'a> {
 
     pub fn long(&mut self) -> Result<Option<i64>, RowError> {
         Ok(self.fixed()?.map(i64::from_le_bytes))
+    }
+
+    /// Reads over a whole row of a table with these columns, and returns its bytes.
+    pub fn row(&mut self, columns: &[Column]) -> Result<&'a [u8], RowError> {
+        let from = self.at;
+        for column in columns {
+            self.skip(column.column_type)?;
+        }
+        // In bounds: reading came this far.
+        Ok(self.bytes.get(from..self.at).unwrap_or_default())
+    }
+
+    /// Reads over a column.
+    pub fn skip(&mut self, column_type: ColumnType) -> Result<(), RowError> {
+        match column_type {
+            ColumnType::Text => self.text().map(drop),
+            ColumnType::Timestamp | ColumnType::Long => self.long().map(drop),
+            ColumnType::Double => self.double().map(drop),
+            ColumnType::Int => self.int().map(drop),
+            ColumnType::TextList => self.texts().map(drop),
+        }
     }
 
     fn fixed<const N: usize>(&mut self) -> Result<Option<[u8; N]>, RowError> {

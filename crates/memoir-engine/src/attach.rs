@@ -2,8 +2,8 @@
 //!
 //! A state has a random id. In each table it leaves that id as the version of an application transaction of its own
 //! ([`state_app_id`]), so the table knows which state writes under this query's name. How far each shard has written
-//! is the version of [`writer_app_id`]. From these marks every mix-up shows: a deleted state, a deleted table, an old
-//! copy of either.
+//! is the version of [`writer_app_id`]. From these marks, and from how far a shard saw its rows in a table, every mix-up
+//! shows: a deleted state, a deleted table, an old copy of either. The way out of each is [`crate::reconcile()`].
 
 use memoir_core::sink::{Sink, Transaction};
 use memoir_core::source::{Offset, Position, Source};
@@ -26,6 +26,11 @@ pub fn writer_app_id(query: &str, shard: ShardId) -> String {
     format!("{query}/{shard}")
 }
 
+/// What a mark says in epochs. Nobody writes a negative one.
+pub(crate) fn epoch_of(mark: i64) -> Epoch {
+    Epoch(u64::try_from(mark).unwrap_or(0))
+}
+
 /// Checks that tables and state know each other, introduces them where both are new, and returns how far each table
 /// holds the rows of each shard.
 pub(crate) fn tables(
@@ -34,6 +39,11 @@ pub(crate) fn tables(
     manifest: &Manifest,
     stores: &[ShardStore],
 ) -> Result<Vec<Vec<Epoch>>, EngineError> {
+    if let Some(first) = stores.first()
+        && first.is_reconciling()?
+    {
+        return Err(EngineError::ReconcileInterrupted { query: manifest.query.clone() });
+    }
     tables.iter().map(|table| attach_table(sink, table, manifest, stores)).collect()
 }
 
@@ -75,21 +85,29 @@ fn attach_shard(
     query: &str,
     store: &ShardStore,
 ) -> Result<Epoch, EngineError> {
-    let Some(table_epoch) = sink.committed(table, &writer_app_id(query, store.shard()))? else { return Ok(Epoch(0)) };
-    let state_epoch = store.meta()?.epoch;
-    match u64::try_from(table_epoch) {
-        Ok(epoch) if epoch <= state_epoch.0 => {
-            store.trim_outbox(table.name, Epoch(epoch))?;
-            Ok(Epoch(epoch))
-        }
-        _ => Err(EngineError::StateBehindTables {
+    let mark = sink.committed(table, &writer_app_id(query, store.shard()))?;
+    let (table_epoch, state_epoch) = (mark.map_or(Epoch(0), epoch_of), store.meta()?.epoch);
+    if table_epoch > state_epoch {
+        return Err(EngineError::StateBehindTables {
             shard: store.shard().0,
             query: query.to_owned(),
             table: table.name.to_owned(),
             state_epoch: state_epoch.0,
-            table_epoch,
-        }),
+            table_epoch: table_epoch.0,
+        });
     }
+    let trimmed = store.trimmed(table.name)?;
+    if table_epoch < trimmed {
+        return Err(EngineError::TableBehindState {
+            table: table.name.to_owned(),
+            query: query.to_owned(),
+            shard: store.shard().0,
+            table_epoch: table_epoch.0,
+            trimmed_epoch: trimmed.0,
+        });
+    }
+    store.trim_outbox(table.name, table_epoch)?;
+    Ok(table_epoch)
 }
 
 /// Keeps the clock in force in the state, and refuses the way back to event time.
@@ -169,7 +187,7 @@ fn least_offsets(stores: &[ShardStore], source: &str) -> Result<Vec<(String, Off
     Ok(least.collect())
 }
 
-fn change_meta(store: &ShardStore, change: impl FnOnce(&mut ShardMeta)) -> Result<(), EngineError> {
+pub(crate) fn change_meta(store: &ShardStore, change: impl FnOnce(&mut ShardMeta)) -> Result<(), EngineError> {
     let mut meta = store.meta()?;
     change(&mut meta);
     let mut batch = EpochBatch::default();

@@ -3,6 +3,9 @@
 //!
 //! Every append carries a mark a shard: how far that shard's rows are in that table. What the marks say at the start
 //! of a run is what was appended, whatever the outbox still holds.
+//!
+//! A round takes the epochs that are committed when it begins, to one table after the other. So a later table never holds
+//! an epoch that an earlier one lacks, and what it holds tells that the earlier ones are complete.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -41,26 +44,32 @@ enum Drained {
     /// There may be more.
     Partly,
     Wholly,
-    /// The table can't be reached, and everybody halts: its rows wait for the next run.
+    /// Everybody halts, and the table can't be reached or the grace time is over: its rows wait for the next run.
     NotNow,
+}
+
+/// When everybody is told to halt, how long it is that the drainer knows.
+struct Grace<'a> {
+    halt: &'a Halt,
+    length: Duration,
+    halted_at: Option<Instant>,
+}
+
+impl Grace<'_> {
+    fn is_over(&mut self) -> bool {
+        self.halt.is_halted() && self.halted_at.get_or_insert_with(Instant::now).elapsed() >= self.length
+    }
 }
 
 impl Drainer<'_> {
     /// Appends until all workers are gone and the outboxes are empty. After a halt, only as long as the grace allows:
     /// what is left stays in the outbox, and the next run appends it.
     pub fn run(&mut self, work: &Receiver<()>, halt: &Halt) -> Result<(), EngineError> {
-        let mut halted_at = None;
+        let mut grace = Grace { halt, length: self.options.grace, halted_at: None };
         loop {
             let workers_are_gone = self.wait(work, halt);
-            if halt.is_halted() {
-                let since = *halted_at.get_or_insert_with(Instant::now);
-                if since.elapsed() >= self.options.grace {
-                    warn!("the grace time is over: rows that are left stay in the outbox for the next run");
-                    return Ok(());
-                }
-            }
-            if !self.drain_all(halt)? {
-                warn!("a table can't be reached: rows that are left stay in the outbox for the next run");
+            if !self.drain_all(&mut grace)? {
+                warn!("rows that are left stay in the outbox for the next run");
                 return Ok(());
             }
             if workers_are_gone {
@@ -90,11 +99,12 @@ impl Drainer<'_> {
         }
     }
 
-    /// Appends what there is to all tables; `false` where that can't be done before the halt.
-    fn drain_all(&mut self, halt: &Halt) -> Result<bool, EngineError> {
+    /// Appends what is committed now to all tables; `false` where that can't be done in time.
+    fn drain_all(&mut self, grace: &mut Grace<'_>) -> Result<bool, EngineError> {
+        let committed: Vec<Epoch> = self.committed.iter().map(|epoch| Epoch(epoch.load(Ordering::Acquire))).collect();
         for at in 0..self.tables.len() {
             loop {
-                match self.drain(at, halt)? {
+                match self.drain(at, &committed, grace)? {
                     Drained::Partly => {}
                     Drained::Wholly => break,
                     Drained::NotNow => return Ok(false),
@@ -105,18 +115,17 @@ impl Drainer<'_> {
     }
 
     /// Appends once to one table.
-    fn drain(&mut self, at: usize, halt: &Halt) -> Result<Drained, EngineError> {
+    fn drain(&mut self, at: usize, committed: &[Epoch], grace: &mut Grace<'_>) -> Result<Drained, EngineError> {
         let (Some(table), Some(drained)) = (self.tables.get(at), self.drained.get(at)) else {
             return Ok(Drained::Wholly);
         };
         let (mut rows, mut marks, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut reached = Vec::new();
-        for ((store, committed), drained) in self.stores.iter().zip(self.committed).zip(drained) {
+        for ((store, committed), drained) in self.stores.iter().zip(committed).zip(drained) {
             if bytes >= MAX_APPEND_BYTES {
                 break;
             }
-            let committed = Epoch(committed.load(Ordering::Acquire));
-            let entries = store.outbox(table.name, *drained, committed, MAX_APPEND_BYTES - bytes)?;
+            let entries = store.outbox(table.name, *drained, *committed, MAX_APPEND_BYTES - bytes)?;
             let Some((last, _)) = entries.last() else { continue };
             let version = i64::try_from(last.0).unwrap_or(i64::MAX);
             marks.push(Transaction { app_id: writer_app_id(&self.options.query, store.shard()), version });
@@ -129,7 +138,12 @@ impl Drainer<'_> {
         if rows.is_empty() {
             return Ok(Drained::Wholly);
         }
-        if !self.append(table, &rows, &marks, halt)? {
+        if grace.is_over() {
+            warn!("the grace time is over");
+            return Ok(Drained::NotNow);
+        }
+        if !self.append(table, &rows, &marks, grace.halt)? {
+            warn!(table = table.name, "the table can't be reached");
             return Ok(Drained::NotNow);
         }
         for (store, epoch) in reached {

@@ -3,6 +3,7 @@
 use memoir_core::cell::CellError;
 use memoir_core::sink::SinkError;
 use memoir_core::source::SourceError;
+use memoir_core::table::RowError;
 use memoir_state::StateError;
 
 /// What stops a run. Everything that was committed stays, and the next run goes on from there.
@@ -35,7 +36,24 @@ pub enum EngineError {
          {table_epoch}: the state is an older copy. Restore the newest one, use another query.name, or `memoir state \
          reconcile` to go on from what the table holds"
     )]
-    StateBehindTables { shard: u32, query: String, table: String, state_epoch: u64, table_epoch: i64 },
+    StateBehindTables { shard: u32, query: String, table: String, state_epoch: u64, table_epoch: u64 },
+    #[error(
+        "table {table} holds rows of shard {shard} of query {query} up to epoch {table_epoch}, but it held them up to epoch \
+         {trimmed_epoch} before: the table is an older copy. Restore the newest one, use another query.name, or `memoir \
+         state reconcile` to go on with the table as it is"
+    )]
+    TableBehindState { table: String, query: String, shard: u32, table_epoch: u64, trimmed_epoch: u64 },
+    #[error(
+        "`memoir state reconcile` of query {query} was interrupted: run it again, it goes on from the start and repeats \
+         nothing"
+    )]
+    ReconcileInterrupted { query: String },
+    #[error("table {table}: {cause}; restore the table, or use another query.name")]
+    TableRow {
+        table: String,
+        #[source]
+        cause: RowError,
+    },
     #[error(
         "this state runs by processing time, and can't go back to event time: timers that fired by the wall clock can't \
          be taken back. Leave processor.clock at processing_time, or begin anew under another query.name"

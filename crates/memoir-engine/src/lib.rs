@@ -10,7 +10,8 @@
 //! 4. [`answer`] is who answers requests, at once or over the network.
 //! 5. [`drainer`] appends the rows of committed epochs to their tables, and empties the outbox behind itself.
 //!
-//! [`attach`] brings state, tables and source together before anything runs; [`run`] puts it all in motion.
+//! [`attach`] brings state, tables and source together before anything runs; [`run`] puts it all in motion. Where state
+//! and tables do not belong together any more, [`reconcile()`] makes them: it leaves in each shard what the tables [`held`].
 
 mod answer;
 mod attach;
@@ -18,10 +19,12 @@ mod cache;
 mod drainer;
 mod error;
 mod halt;
+mod held;
 mod metrics;
 mod options;
 mod pending;
 mod reader;
+mod reconcile;
 mod run;
 mod shard;
 mod worker;
@@ -32,4 +35,5 @@ pub use error::EngineError;
 pub use halt::Halt;
 pub use metrics::{Counts, Metrics};
 pub use options::{BadRecords, ClockMode, EngineOptions};
+pub use reconcile::{Finding, Reconcile, Reconciled, ReconciledTable, reconcile};
 pub use run::{Ending, Job, Summary, run};

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub skipped: Counter,
     /// Requests answered.
     pub answers: Counter,
+    /// Requests whose outcome a table held already: nobody was asked.
+    pub held: Counter,
     /// Requests without an answer, now.
     pub pending: Counter,
     /// Epochs committed.
@@ -54,6 +56,7 @@ pub struct Counts {
     pub rejected: u64,
     pub skipped: u64,
     pub answers: u64,
+    pub held: u64,
     pub pending: u64,
     pub epochs: u64,
     pub rows: u64,
@@ -70,6 +73,7 @@ impl Metrics {
             rejected: self.rejected.get(),
             skipped: self.skipped.get(),
             answers: self.answers.get(),
+            held: self.held.get(),
             pending: self.pending.get(),
             epochs: self.epochs.get(),
             rows: self.rows.get(),

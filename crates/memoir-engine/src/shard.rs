@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memoir_core::processor::{Handled, Processor, StreamEvent};
-use memoir_core::rejected::{REJECTED, write_rejected};
+use memoir_core::processor::{Handled, Processor, Request as _, StreamEvent};
+use memoir_core::rejected::{REJECTED, rejected_fingerprint, write_rejected};
 use memoir_core::source::{BadRecord, Offset, Position};
-use memoir_core::table::{RowBuffer, TableSchema};
+use memoir_core::table::{RowBuffer, TableSchema, fingerprint};
 use memoir_core::{ShardId, Timestamp};
 use memoir_state::state_table::StateReader;
 use memoir_state::timer_table::Timer;
@@ -18,6 +18,7 @@ use memoir_state::{EpochBatch, ShardMeta, ShardStore};
 
 use crate::answer::{AnswerNow, Answerer};
 use crate::cache::StateCache;
+use crate::held::Held;
 use crate::pending::PendingRequests;
 use crate::{ClockMode, EngineError, EngineOptions, Metrics};
 
@@ -64,7 +65,8 @@ pub(crate) struct Shard<'a, P: Processor> {
     offsets: BTreeMap<Arc<str>, Offset>,
     moved_offsets: Vec<Arc<str>>,
     pending: PendingRequests<P::Request>,
-    /// The epoch's changes that are already final: requests asked and answered.
+    held: Held,
+    /// The epoch's changes that are already final: requests asked and answered, what is held used up.
     batch: EpochBatch,
     batch_is_empty: bool,
     /// The epoch's rows, a buffer a table.
@@ -94,6 +96,7 @@ impl<'a, P: Processor> Shard<'a, P> {
             offsets: offsets.collect(),
             moved_offsets: Vec::new(),
             pending,
+            held: Held::open(store)?,
             batch: EpochBatch::default(),
             batch_is_empty: true,
             rows: vec![RowBuffer::default(); shared.tables.len()],
@@ -123,11 +126,9 @@ impl<'a, P: Processor> Shard<'a, P> {
             let mut archived = RowBuffer::default();
             event.write_row(&mut archived.row());
             let taken = self.take_event(&key, event, now)?;
-            if taken == Handled::Taken
-                && let Some(rows) = self.rows.last_mut()
-            {
-                rows.rows += archived.rows;
-                rows.bytes.extend_from_slice(&archived.bytes);
+            if taken == Handled::Taken {
+                let last = self.rows.len() - 1;
+                self.add_row(last, &archived, || fingerprint(&archived.bytes))?;
             }
             return Ok(());
         }
@@ -150,13 +151,25 @@ impl<'a, P: Processor> Shard<'a, P> {
     }
 
     /// Takes a record that is no event.
-    pub fn reject(&mut self, bad: &BadRecord, now: Timestamp) {
+    pub fn reject(&mut self, bad: &BadRecord, now: Timestamp) -> Result<(), EngineError> {
         self.records += 1;
         self.shared.metrics.rejected.add(1);
-        // Behind the processor's own tables.
-        if let Some(rows) = self.rows.get_mut(self.shared.processor.tables().len()) {
-            write_rejected(bad, now, rows);
+        let mut rejected = RowBuffer::default();
+        write_rejected(bad, now, &mut rejected);
+        // Behind the processor's own tables. A row that was just written reads back.
+        let at = self.shared.processor.tables().len();
+        self.add_row(at, &rejected, || rejected_fingerprint(&rejected.bytes).unwrap_or_default())
+    }
+
+    /// Adds a row that came of a record alone, unless its table holds it already.
+    fn add_row(&mut self, at: usize, row: &RowBuffer, fingerprint: impl FnOnce() -> u128) -> Result<(), EngineError> {
+        let Some((table, rows)) = self.shared.tables.get(at).zip(self.rows.get_mut(at)) else { return Ok(()) };
+        if self.held.use_row(self.store, table.name, fingerprint, &mut self.batch)? {
+            self.batch_is_empty = false;
+        } else {
+            rows.append(row);
         }
+        Ok(())
     }
 
     /// All records of a partition up to this offset have been taken.
@@ -175,16 +188,33 @@ impl<'a, P: Processor> Shard<'a, P> {
         key: &str,
         step: impl FnOnce(&mut P::State, &mut Vec<P::Request>) -> Result<T, memoir_core::cell::CellError>,
     ) -> Result<T, EngineError> {
-        let Self { shared, store, reader, states, requests, pending, batch, batch_is_empty, rows, meta, .. } = self;
+        let Self { shared, store, reader, states, requests, pending, held, batch, batch_is_empty, rows, meta, .. } =
+            self;
         let failed = |cause| EngineError::Cell { key: key.to_owned(), cause };
         let cached = states.change(key, meta.epoch.0 + 1, || reader.get_or_insert_with(|| store.reader()).load(key))?;
         let result = step(&mut cached.state, requests).map_err(failed)?;
+        if !requests.is_empty() && held.has_requests() {
+            let ahead = held.requests(store, key, shared.tables)?;
+            if !ahead.is_empty() {
+                let taken = std::mem::take(requests);
+                let aligned =
+                    shared.processor.on_held_ahead(key, &mut cached.state, taken, &ahead, rows).map_err(failed)?;
+                *requests = aligned.ask;
+                shared.metrics.held.add(held.use_requests(key, &ahead, aligned.through, shared.tables, batch));
+                for again in ahead.iter().filter(|held| aligned.again.contains(&held.number)) {
+                    held.ask_again(key, again, shared.tables, batch);
+                }
+                *batch_is_empty = false;
+            }
+        }
         for request in requests.drain(..) {
             match shared.answerer {
                 // What is left of an earlier run comes first.
                 Answerer::Now(answer) if !pending.contains(key) => {
+                    let before = held.before_answer(key, request.number(), shared.tables, rows, batch);
                     answer_at_once(shared.processor, answer.as_ref(), key, &mut cached.state, request, rows)
                         .map_err(failed)?;
+                    before.restore(rows);
                     shared.metrics.answers.add(1);
                 }
                 _ => {
@@ -233,7 +263,9 @@ impl<'a, P: Processor> Shard<'a, P> {
         let RemoteCall { key, number, call } = call;
         let processor = self.shared.processor;
         let mut rows = std::mem::take(&mut self.rows);
+        let before = self.held.before_answer(&key, number, self.shared.tables, &rows, &mut self.batch);
         let applied = self.change(&key, |state, _| processor.on_answer(&key, state, call, answer, &mut rows));
+        before.restore(&mut rows);
         self.rows = rows;
         applied?;
         self.batch.delete_pending(&key, number);
@@ -350,6 +382,7 @@ impl<'a, P: Processor> Shard<'a, P> {
         self.batch_is_empty = true;
         self.records = 0;
         self.pending.committed();
+        self.held.committed();
         self.states.evict();
         self.shared.metrics.outbox_bytes.add(row_bytes as u64);
         self.shared.metrics.epochs.add(1);

@@ -122,7 +122,8 @@ impl<P: Processor> Worker<'_, P> {
                 recv(batches) -> message => match message {
                     Ok(FromReader::Batch { records, partitions }) => self.take(records, &partitions)?,
                     Ok(FromReader::End) => self.source_ended = true,
-                    // The reader is gone without an end: it failed, and everybody is being halted.
+                    // The reader is gone without an end: everybody is being halted, or it met a bad record. What it read
+                    // before has been taken.
                     Err(_) => return self.commit_all(),
                 },
                 recv(self.channels.room) -> _ => {},
@@ -169,7 +170,7 @@ impl<P: Processor> Worker<'_, P> {
             }
             match event {
                 Ok(event) => shard.take(event, now)?,
-                Err(bad) => shard.reject(&bad, now),
+                Err(bad) => shard.reject(&bad, now)?,
             }
         }
         self.shared.metrics.skipped.add(skipped);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memoir_core::sink::{Sink, SinkError, Transaction};
+use memoir_core::sink::{Rows, Sink, SinkError, TableScan, Transaction};
 use memoir_core::table::{RowBuffer, TableSchema};
 use tokio::task::JoinSet;
 
@@ -110,5 +110,18 @@ impl Sink for DeltaSink {
             self.maintain(table);
         }
         Ok(())
+    }
+}
+
+impl TableScan for DeltaSink {
+    fn exists(&self, table: &TableSchema) -> Result<bool, SinkError> {
+        let found = self.warehouse.block_on(self.warehouse.has_table(table.name));
+        found.map_err(|error| error.into_sink_error(&self.warehouse.table_path(table.name)))
+    }
+
+    fn rows(&self, table: &'static TableSchema, order: &[&str]) -> Result<Rows<'_>, SinkError> {
+        let failed = move |error: LakeError| error.into_sink_error(&self.warehouse.table_path(table.name));
+        let mut rows = self.warehouse.block_on(self.warehouse.scan(table, order)).map_err(failed)?;
+        Ok(Box::new(std::iter::from_fn(move || self.warehouse.block_on(rows.next()).map_err(failed).transpose())))
     }
 }

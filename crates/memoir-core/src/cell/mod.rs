@@ -18,6 +18,8 @@ pub use value::ValueState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::table::RowError;
+
 /// The version byte that each stored entry begins with.
 pub const FORMAT: u8 = 1;
 
@@ -37,6 +39,8 @@ pub enum CellError {
     Malformed { type_name: &'static str, reason: String },
     #[error("a sub-key of {found} bytes, expected {expected}")]
     SubKey { found: usize, expected: &'static str },
+    #[error("what a table holds: {0}")]
+    Row(#[from] RowError),
 }
 
 /// Takes a changed entry: its sub-key, and its value or `None` where it is gone.

@@ -7,14 +7,15 @@ use super::config::{AuditRows, MAX_VALUE_CHARS, ProfileConfig};
 use super::extraction::{ExtractionAnswer, ExtractionCall, ExtractionRequest, ProposedFact};
 use super::fact::{Action, Fact, Kind};
 use super::grounding::{Grounded, Window};
+use super::held;
 use super::intake;
 use super::refusal::{Refusal, Refusals};
 use super::rows::{AuditRow, EXTRACTIONS, EmissionRows, PROFILE_AUDIT, STATUS_KEY, emission_id, last_event_ids};
 use super::state::UserState;
 use crate::cell::CellError;
 use crate::event::ConversationEvent;
-use crate::processor::{Handled, Processor};
-use crate::table::{RowBuffer, TableSchema};
+use crate::processor::{Aligned, Handled, HeldRequest, Processor};
+use crate::table::{RowBuffer, RowError, TableSchema};
 use crate::text::{fold_and_clip, normalize_key};
 use crate::time::Timestamp;
 
@@ -120,6 +121,40 @@ impl Processor for ProfileProcessor {
         emission.extraction(extractions, changes.accepted);
         self.write_audit(state, &request, &changes, &emission, audit)
     }
+
+    fn last_number(&self, state: &UserState) -> u64 {
+        state.header.emissions
+    }
+
+    fn row_order(&self) -> &'static [&'static str] {
+        &["user_id", "emission_id"]
+    }
+
+    fn request_of(&self, table: usize, row: &[u8]) -> Result<Option<(String, u64)>, RowError> {
+        held::request_of(&self.config.query_name, table, row)
+    }
+
+    fn on_held(
+        &self,
+        key: &str,
+        state: &mut UserState,
+        request: &ExtractionRequest,
+        held: &HeldRequest,
+        rows: &mut [RowBuffer],
+    ) -> Result<(), CellError> {
+        held::apply(&self.config.query_name, key, state, request, held, rows)
+    }
+
+    fn on_held_ahead(
+        &self,
+        key: &str,
+        state: &mut UserState,
+        requests: Vec<ExtractionRequest>,
+        held: &[HeldRequest],
+        rows: &mut [RowBuffer],
+    ) -> Result<Aligned<ExtractionRequest>, CellError> {
+        held::align(&self.config.query_name, key, state, requests, held, rows)
+    }
 }
 
 /// What an answer changed.
@@ -148,7 +183,7 @@ struct Accepted {
 }
 
 /// The reason of a fact that its TTL ended.
-const EXPIRED: &str = "expired";
+pub(super) const EXPIRED: &str = "expired";
 
 impl ProfileProcessor {
     fn apply(
@@ -185,7 +220,7 @@ impl ProfileProcessor {
                 }
             }
         }
-        self.expire(state, request.emission_ts, &mut changes)?;
+        self.expire(state, request, &mut changes)?;
         prune_marks(state, request)?;
         Ok(changes)
     }
@@ -201,7 +236,7 @@ impl ProfileProcessor {
         let mut by_key: BTreeMap<String, Accepted> = BTreeMap::new();
         let (mut given, mut deleted) = (0, 0);
         for fact in proposed {
-            let (key, accepted) = match self.check_one(state, &window, fact)? {
+            let (key, accepted) = match self.check_one(state, request, &window, fact)? {
                 Ok(checked) => checked,
                 Err(refusal) => {
                     self.refusals.count(refusal);
@@ -229,6 +264,7 @@ impl ProfileProcessor {
     fn check_one(
         &self,
         state: &UserState,
+        request: &ExtractionRequest,
         window: &Window<'_>,
         proposed: &ProposedFact,
     ) -> Result<Result<(String, Accepted), Refusal>, CellError> {
@@ -246,7 +282,7 @@ impl ProfileProcessor {
             return Ok(Err(Refusal::NoEvidence));
         };
         let mark = match state.facts.get(&key)? {
-            Some(fact) => Some(fact.mark),
+            Some(fact) => Some(held::mark(state, request, &fact)),
             None => state.forgotten.get(&key)?,
         };
         if mark.is_some_and(|mark| grounded.newest <= mark) {
@@ -255,7 +291,7 @@ impl ProfileProcessor {
         if let Some((kind, value, _)) = &given {
             for entry in state.facts.iter() {
                 let (_, known) = entry?;
-                if known.mark >= grounded.newest && known.says(*kind, value) {
+                if held::mark(state, request, &known) >= grounded.newest && known.says(*kind, value) {
                     return Ok(Err(Refusal::Repeated));
                 }
             }
@@ -304,18 +340,24 @@ impl ProfileProcessor {
     }
 
     /// Deletes the facts that nothing confirmed for longer than their TTL.
-    fn expire(&self, state: &mut UserState, now: Timestamp, changes: &mut Changes) -> Result<(), CellError> {
+    fn expire(
+        &self,
+        state: &mut UserState,
+        request: &ExtractionRequest,
+        changes: &mut Changes,
+    ) -> Result<(), CellError> {
         let Some(ttl) = self.config.facts_ttl else { return Ok(()) };
         let mut expired = Vec::new();
         for entry in state.facts.iter() {
             let (key, fact) = entry?;
-            if fact.confirmed.plus(ttl) < now {
+            if fact.confirmed.plus(ttl) < request.emission_ts {
                 expired.push((key.to_owned(), fact));
             }
         }
         for (key, fact) in expired {
             state.facts.remove(&key);
-            state.forgotten.insert(&key, &fact.mark);
+            let mark = held::mark(state, request, &fact);
+            state.forgotten.insert(&key, &mark);
             let sources = fact.source_event_ids.clone();
             changes.deleted.insert(key, Deleted { fact, sources, reason: EXPIRED.to_owned() });
         }
@@ -384,7 +426,7 @@ impl ProfileProcessor {
 const MAX_REASON_CHARS: usize = 500;
 
 /// Forgets the marks of deleted keys that no later window can hold older words of: windows only move on.
-fn prune_marks(state: &mut UserState, request: &ExtractionRequest) -> Result<(), CellError> {
+pub(super) fn prune_marks(state: &mut UserState, request: &ExtractionRequest) -> Result<(), CellError> {
     if state.forgotten.is_empty() {
         return Ok(());
     }

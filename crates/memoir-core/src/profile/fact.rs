@@ -87,9 +87,13 @@ pub struct Fact {
     pub confirmed: Timestamp,
     pub source_event_ids: Vec<String>,
     pub reason: String,
-    /// The sequence number of the newest message that it was made, changed or confirmed on.
+    /// The sequence number of the newest message that it was made, changed or confirmed on; [`UNREAD`] where that message
+    /// is still to be read again.
     pub mark: u64,
 }
+
+/// The mark of a fact that came from a table before the message that it rests on came from the source.
+pub const UNREAD: u64 = u64::MAX;
 
 impl Fact {
     /// Whether a value and kind say the same as this fact.

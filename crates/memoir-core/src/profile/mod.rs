@@ -8,11 +8,14 @@ mod config;
 mod extraction;
 mod fact;
 mod grounding;
+mod held;
 mod intake;
 mod refusal;
 mod rows;
 mod state;
 
+#[cfg(test)]
+mod held_tests;
 #[cfg(test)]
 mod tests;
 

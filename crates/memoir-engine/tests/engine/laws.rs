@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use crate::audit_equals_reference::assert_same;
-use crate::support::extractor::extract;
+use crate::support::extractor::{Extract, extract};
 use crate::support::processor::Watched;
 use crate::support::query::{Query, copy_folder, fast_folder, now, now_by};
 use crate::support::reference::Reference;
@@ -121,12 +121,18 @@ pub fn interruption() -> impl Strategy<Value = Interruption> {
 }
 
 /// Runs until the interruption, if it comes to that. Other errors than the wanted ones fail the test.
-fn run_interrupted(query: &Query, log: &Arc<Log>, cut: &Cut, interruption: &Interruption) -> Result<(), TestCaseError> {
+pub fn run_interrupted(
+    query: &Query,
+    log: &Arc<Log>,
+    cut: &Cut,
+    interruption: &Interruption,
+    extract: Extract,
+) -> Result<(), TestCaseError> {
     let halt = Halt::default();
-    let (mut stop, mut processor, mut answerer) = (Stop::Never, Watched::new(&query.config), now());
+    let (mut stop, mut processor, mut answerer) = (Stop::Never, Watched::new(&query.config), now_by(extract));
     match interruption {
         Interruption::Halt(records) => stop = Stop::Halt(*records, halt.clone()),
-        Interruption::HaltAtAnswer(answers) => answerer = halting_at(*answers, &halt),
+        Interruption::HaltAtAnswer(answers) => answerer = halting_at(*answers, &halt, extract),
         Interruption::Source(records) => stop = Stop::Fail(*records),
         Interruption::Processor(calls) => processor = Watched::failing_at(&query.config, *calls),
         Interruption::Sink(faults) => query.sink.set_faults(faults.clone()),
@@ -142,7 +148,7 @@ fn run_interrupted(query: &Query, log: &Arc<Log>, cut: &Cut, interruption: &Inte
     }
 }
 
-fn halting_at(answers: usize, halt: &Halt) -> Answerer<Watched> {
+fn halting_at(answers: usize, halt: &Halt, extract: Extract) -> Answerer<Watched> {
     let (halt, left) = (halt.clone(), AtomicUsize::new(answers));
     now_by(move |call| {
         if left.fetch_sub(1, Ordering::SeqCst) == 0 {
@@ -183,7 +189,7 @@ proptest! {
         let log = Log::of(&events, partitions);
         for (interruption, cut) in &interruptions {
             cut.apply(&mut query);
-            run_interrupted(&query, &log, cut, interruption)?;
+            run_interrupted(&query, &log, cut, interruption, extract)?;
             query.metrics = Arc::default();
         }
         last.apply(&mut query);

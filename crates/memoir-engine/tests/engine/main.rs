@@ -7,5 +7,6 @@ mod audit_equals_reference;
 mod daemon;
 mod faults;
 mod laws;
+mod reconciling;
 mod remote;
 mod tables_and_state;

@@ -8,6 +8,9 @@ use memoir_core::profile::{
     Evidence, ExtractionAnswer, ExtractionCall, ExtractionStatus, ExtractorKind, Message, ProposedFact,
 };
 
+/// How a test answers.
+pub type Extract = fn(&ExtractionCall) -> ExtractionAnswer;
+
 /// What a message proposes, by its first word.
 fn proposal(message: &Message, call: &ExtractionCall, facts: &mut Vec<ProposedFact>) {
     let (command, rest) = message.content.split_once(' ').unwrap_or((&message.content, ""));
@@ -96,11 +99,19 @@ pub fn extract(call: &ExtractionCall) -> ExtractionAnswer {
         model: asked.then(|| "test-model".to_owned()),
         status,
         facts,
-        answered_at: Timestamp::from_micros(1),
+        answered_at: Timestamp::from_micros(1_798_761_600_000_000),
         attempts: if asked { 2 } else { 0 },
         latency_ms: 3,
         prompt_tokens: asked.then_some(100),
         completion_tokens: None,
         error: (status == ExtractionStatus::Failed).then(|| "it broke".to_owned()),
     }
+}
+
+/// The same by a more careful extractor: it proposes only what was said since the last emission. So an answer does not
+/// depend on what an earlier one was refused for, of which tables tell nothing.
+pub fn extract_fresh(call: &ExtractionCall) -> ExtractionAnswer {
+    let mut fresh = call.clone();
+    fresh.request.window.retain(|window| window.seq >= call.request.fresh_from);
+    extract(&fresh)
 }

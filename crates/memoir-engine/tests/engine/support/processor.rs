@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use memoir_core::cell::CellError;
-use memoir_core::processor::{Handled, Processor};
+use memoir_core::processor::{Aligned, Handled, HeldRequest, Processor, Request as _};
 use memoir_core::profile::{
     ExtractionAnswer, ExtractionCall, ExtractionRequest, ProfileConfig, ProfileProcessor, UserState,
 };
-use memoir_core::table::{RowBuffer, TableSchema};
+use memoir_core::table::{RowBuffer, RowError, TableSchema};
 use memoir_core::{ConversationEvent, Timestamp};
 
 use super::sink::PATIENCE;
@@ -164,5 +164,46 @@ impl Processor for Watched {
             progress.pending -= 1;
         });
         Ok(())
+    }
+
+    fn last_number(&self, state: &UserState) -> u64 {
+        self.inner.last_number(state)
+    }
+
+    fn row_order(&self) -> &'static [&'static str] {
+        self.inner.row_order()
+    }
+
+    fn request_of(&self, table: usize, row: &[u8]) -> Result<Option<(String, u64)>, RowError> {
+        self.may_fail().map_err(|_| RowError { at: 0, reason: "as wanted" })?;
+        self.inner.request_of(table, row)
+    }
+
+    fn on_held(
+        &self,
+        key: &str,
+        state: &mut UserState,
+        request: &ExtractionRequest,
+        held: &HeldRequest,
+        rows: &mut [RowBuffer],
+    ) -> Result<(), CellError> {
+        self.may_fail()?;
+        assert_eq!(request.number(), held.number, "a pending request is answered by its own rows");
+        self.inner.on_held(key, state, request, held, rows)
+    }
+
+    fn on_held_ahead(
+        &self,
+        key: &str,
+        state: &mut UserState,
+        requests: Vec<ExtractionRequest>,
+        held: &[HeldRequest],
+        rows: &mut [RowBuffer],
+    ) -> Result<Aligned<ExtractionRequest>, CellError> {
+        self.may_fail()?;
+        let made = requests.len();
+        let aligned = self.inner.on_held_ahead(key, state, requests, held, rows)?;
+        self.note(|progress| progress.pending -= i64::try_from(made - aligned.ask.len()).unwrap_or(i64::MAX));
+        Ok(aligned)
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use memoir_core::profile::{ExtractionAnswer, ExtractionCall, ProfileConfig};
 use memoir_core::source::ReadUntil;
 use memoir_core::{Clock, ManualClock};
-use memoir_engine::{Answerer, EngineError, EngineOptions, Halt, Job, Metrics, Summary, run};
+use memoir_engine::{
+    Answerer, EngineError, EngineOptions, Halt, Job, Metrics, Reconcile, Reconciled, Summary, reconcile, run,
+};
 use memoir_state::{Manifest, Resources, ShardStore, StateHome};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -119,6 +121,36 @@ impl Query {
 
     pub fn run(&self, source: &mut MemorySource, answerer: Answerer<Watched>) -> Result<Summary, EngineError> {
         self.run_with(&Watched::new(&self.config), source, answerer, &Halt::default())
+    }
+
+    /// Reconciles state and tables, or only looks.
+    pub fn reconcile_with(&self, processor: &Watched, dry_run: bool) -> Result<Reconciled, EngineError> {
+        let (mut home, stores) = self.stores();
+        let manifest = home.manifest().clone();
+        reconcile(Reconcile {
+            processor,
+            sink: self.sink.as_ref(),
+            scan: self.sink.as_ref(),
+            manifest: &manifest,
+            home: (!dry_run).then_some(&mut home),
+            stores: &stores,
+            options: &self.options,
+            random: 99,
+        })
+    }
+
+    pub fn reconcile(&self) -> Reconciled {
+        self.reconcile_with(&Watched::new(&self.config), false).unwrap()
+    }
+
+    /// Puts a copy of the state in the place of what is there; without one, nothing is left.
+    pub fn restore_state(&self, copy: Option<&Path>) {
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+        }
+        if let Some(copy) = copy {
+            copy_folder(copy, self.folder.path());
+        }
     }
 
     /// Runs a daemon on a thread of its own while `script` plays; then halts it, and returns what it came to.

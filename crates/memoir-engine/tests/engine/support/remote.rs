@@ -9,7 +9,7 @@ use memoir_core::profile::{ExtractionAnswer, ExtractionCall};
 use memoir_engine::RemoteAnswerer;
 use tokio::sync::Notify;
 
-use super::extractor::extract;
+use super::extractor::{Extract, extract};
 use super::processor::Watched;
 use super::sink::PATIENCE;
 
@@ -31,11 +31,17 @@ pub struct Remote {
     released: Notify,
     /// Spreads the answers: a call gives way so many times at most.
     spread: u64,
+    extract: Extract,
 }
 
 impl Remote {
     pub fn new(spread: u64) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), changed: Condvar::new(), released: Notify::new(), spread })
+        Self::by(spread, extract)
+    }
+
+    pub fn by(spread: u64, extract: Extract) -> Arc<Self> {
+        let (inner, changed, released) = (Mutex::default(), Condvar::new(), Notify::new());
+        Arc::new(Self { inner, changed, released, spread, extract })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -110,7 +116,7 @@ impl RemoteAnswerer<Watched> for Endpoint {
                 }
                 released.await;
             }
-            let answer = extract(&call);
+            let answer = (remote.extract)(&call);
             remote.lock().under_way -= 1;
             (call, answer)
         }

@@ -10,7 +10,7 @@ use memoir_core::event::CONVERSATION_EVENTS;
 use memoir_core::processor::StreamEvent;
 use memoir_core::profile::{EXTRACTIONS, PROFILE_AUDIT};
 use memoir_core::rejected::REJECTED;
-use memoir_core::sink::{Sink, SinkError, Transaction};
+use memoir_core::sink::{Rows, Sink, SinkError, TableScan, Transaction};
 use memoir_core::table::{RowBuffer, RowReader, TableSchema};
 
 use super::rows::{AuditRow, ExtractionRow, RejectedRow};
@@ -50,6 +50,8 @@ struct Inner {
     held: bool,
     /// Appends of rows that began.
     attempts: u64,
+    /// Appends of marks alone until they fail.
+    until_marks_fail: Option<u64>,
     /// Called when an append of rows has been made or refused, before its writer is told.
     hook: Option<Hook>,
 }
@@ -85,6 +87,11 @@ impl MemorySink {
         self.change(|inner| inner.down = down);
     }
 
+    /// The `n`th append of marks alone fails, and all after it.
+    pub fn fail_marks_at(&self, n: Option<u64>) {
+        self.change(|inner| inner.until_marks_fail = n);
+    }
+
     pub fn hold(&self, held: bool) {
         self.change(|inner| inner.held = held);
     }
@@ -111,9 +118,7 @@ impl MemorySink {
     }
 
     pub fn audit(&self) -> Vec<AuditRow> {
-        let mut rows: Vec<_> = buffers(&self.lock().tables, &PROFILE_AUDIT).flat_map(AuditRow::read).collect();
-        AuditRow::sort(&mut rows);
-        rows
+        audit(&self.lock().tables)
     }
 
     /// Audit rows in the order in which they were appended.
@@ -148,6 +153,12 @@ fn buffers<'a>(tables: &'a Tables, table: &TableSchema) -> impl Iterator<Item = 
     tables.get(table.name).into_iter().flat_map(|table| &table.appended)
 }
 
+pub fn audit(tables: &Tables) -> Vec<AuditRow> {
+    let mut rows: Vec<_> = buffers(tables, &PROFILE_AUDIT).flat_map(AuditRow::read).collect();
+    AuditRow::sort(&mut rows);
+    rows
+}
+
 pub fn extractions(tables: &Tables) -> Vec<ExtractionRow> {
     let mut rows: Vec<_> = buffers(tables, &EXTRACTIONS).flat_map(ExtractionRow::read).collect();
     rows.sort();
@@ -173,7 +184,10 @@ impl Sink for MemorySink {
         let fault = match has_rows {
             true if inner.down => Some(Fault::Before),
             true => inner.faults.pop_front().flatten(),
-            false => None,
+            false => inner.until_marks_fail.as_mut().and_then(|left| {
+                *left = left.saturating_sub(1);
+                (*left == 0).then_some(Fault::Fatal)
+            }),
         };
         let name = tables_name(table);
         if !matches!(fault, Some(Fault::Before | Fault::Fatal)) {
@@ -203,6 +217,42 @@ impl Sink for MemorySink {
             Some(Fault::After) => failed("the result is lost", true),
             Some(Fault::Fatal | Fault::FatalAfter) => failed("it is broken", false),
         }
+    }
+}
+
+/// Rows that a scan gives at once: few, so that what belongs together is torn apart.
+const SCANNED_AT_ONCE: usize = 3;
+
+impl TableScan for MemorySink {
+    fn exists(&self, table: &TableSchema) -> Result<bool, SinkError> {
+        Ok(self.lock().tables.contains_key(table.name))
+    }
+
+    fn rows(&self, table: &'static TableSchema, order: &[&str]) -> Result<Rows<'_>, SinkError> {
+        // Equal columns stand side by side, which is all that a scan is asked for here.
+        let mut rows: Vec<(Vec<Vec<u8>>, Vec<u8>)> = Vec::new();
+        for buffer in buffers(&self.lock().tables, table) {
+            let mut reader = RowReader::new(&buffer.bytes);
+            while !reader.is_at_end() {
+                let row = reader.row(table.columns).unwrap();
+                let mut column = RowReader::new(row);
+                let mut columns = HashMap::new();
+                for of_schema in table.columns {
+                    let from = column.at();
+                    column.skip(of_schema.column_type).unwrap();
+                    columns.insert(of_schema.name, row[from..column.at()].to_vec());
+                }
+                rows.push((order.iter().map(|name| columns[name].clone()).collect(), row.to_vec()));
+            }
+        }
+        rows.sort();
+        let mut scanned = Vec::new();
+        for rows in rows.chunks(SCANNED_AT_ONCE) {
+            let mut buffer = RowBuffer::default();
+            rows.iter().for_each(|(_, row)| buffer.push(row));
+            scanned.push(Ok(buffer));
+        }
+        Ok(Box::new(scanned.into_iter()))
     }
 }
 
