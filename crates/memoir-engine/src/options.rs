@@ -28,7 +28,7 @@ impl ClockMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadRecords {
     DeadLetter,
-    /// The run stops before the first.
+    /// The run stops before the first; all that was read before it is taken and committed.
     Fail,
 }
 

@@ -35,14 +35,23 @@ pub(crate) enum FromReader<E> {
     End,
 }
 
-/// Reads until the source ends or everybody halts. Returns what the source left unread.
+/// What became of reading.
+#[derive(Default)]
+pub(crate) struct Read {
+    /// What the source left unread at its end.
+    pub leftovers: Vec<String>,
+    /// The bad record that ended it. All before it was handed to the workers, who take it although nothing follows.
+    pub bad: Option<EngineError>,
+}
+
+/// Reads until the source ends, everybody halts, or there is a bad record where none may be.
 pub(crate) fn read<E: StreamEvent>(
     source: &mut dyn Source<E>,
     options: &EngineOptions,
     shards: u32,
     workers: &[Sender<FromReader<E>>],
     halt: &Halt,
-) -> Result<Vec<String>, EngineError> {
+) -> Result<Read, EngineError> {
     let mut batch = SourceBatch::default();
     // Epochs are committed between batches: a batch must not be larger than an epoch may be.
     let max_records = BATCH_RECORDS.min(options.epoch_events.max(1));
@@ -57,7 +66,8 @@ pub(crate) fn read<E: StreamEvent>(
                 }
                 if let Some(bad) = bad {
                     let place = format!("{}, partition {}, record {}", bad.source, bad.partition, bad.place);
-                    return Err(EngineError::BadRecord { place, reason: bad.reason });
+                    let bad = Some(EngineError::BadRecord { place, reason: bad.reason });
+                    return Ok(Read { bad, ..Read::default() });
                 }
             }
             Polled::Idle => {
@@ -72,11 +82,11 @@ pub(crate) fn read<E: StreamEvent>(
                         break;
                     }
                 }
-                return Ok(source.leftovers());
+                return Ok(Read { leftovers: source.leftovers(), bad: None });
             }
         }
     }
-    Ok(Vec::new())
+    Ok(Read::default())
 }
 
 /// Cuts a batch before its first bad record, and returns that.

@@ -88,7 +88,7 @@ pub fn run<P: Processor>(job: Job<'_, P>) -> Result<Summary, EngineError> {
     let remote = Remote { runtime, in_flight: Arc::new(Semaphore::new(options.max_in_flight.max(1))) };
     let failure = Failure { halt, first: Mutex::new(None) };
     let (committed_sender, committed_receiver) = bounded(1);
-    let mut leftovers = Vec::new();
+    let mut read = reader::Read::default();
     let mut ending = Ending::Halted;
     thread::scope(|scope| {
         let (mut batches, mut room, mut workers) = (Vec::new(), Vec::new(), Vec::new());
@@ -107,9 +107,12 @@ pub fn run<P: Processor>(job: Job<'_, P>) -> Result<Summary, EngineError> {
             Drainer { sink, stores, tables: &tables, options, metrics, committed: &committed, drained, room };
         let watching = &failure;
         let drainer = scope.spawn(move || watching.watch(|| drainer.run(&committed_receiver, halt)));
-        let reader =
-            scope.spawn(move || watching.watch(|| reader::read(source, options, manifest.shards, &batches, halt)));
-        leftovers = failure.join(reader).flatten().unwrap_or_default();
+        // The channels go with the reader: what is in them is still taken, and then the workers know that nothing follows.
+        let reader = scope.spawn(move || {
+            let batches = batches;
+            watching.watch(|| reader::read(source, options, manifest.shards, &batches, halt))
+        });
+        read = failure.join(reader).flatten().unwrap_or_default();
         let workers_ended = workers.into_iter().filter_map(|worker| failure.join(worker).flatten()).count();
         let drained = failure.join(drainer).flatten().is_some();
         if drained && workers_ended == threads && !halt.is_halted() {
@@ -117,9 +120,12 @@ pub fn run<P: Processor>(job: Job<'_, P>) -> Result<Summary, EngineError> {
         }
     });
     remote.in_flight.close();
+    if let Some(bad) = read.bad {
+        failure.keep(bad);
+    }
     match failure.first.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok(Summary { ending, counts: metrics.counts(), leftovers }),
+        None => Ok(Summary { ending, counts: metrics.counts(), leftovers: read.leftovers }),
     }
 }
 

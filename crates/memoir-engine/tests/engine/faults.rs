@@ -1,6 +1,7 @@
 //! Bad records, an archive, and tables that can't be reached.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -17,7 +18,7 @@ use crate::support::extractor::extract;
 use crate::support::processor::Watched;
 use crate::support::query::{Query, now, now_by};
 use crate::support::reference::Reference;
-use crate::support::sink::Fault;
+use crate::support::sink::{Fault, audit, extractions};
 use crate::support::source::{Log, MemorySource, Stop};
 use crate::support::streams::{cases, config, event, events, seconds};
 
@@ -242,4 +243,71 @@ impl RemoteAnswerer<Watched> for Panicking {
     fn answer(&self, _call: ExtractionCall) -> BoxFuture<'static, (ExtractionCall, ExtractionAnswer)> {
         async { panic!("as wanted") }.boxed()
     }
+}
+
+#[test]
+fn all_that_was_read_before_a_bad_record_is_committed_and_nothing_behind_it() {
+    for (threads, batch) in [(1, 1), (1, 100), (4, 3), (4, 100)].into_iter().cycle().take(60) {
+        let mut query = Query::new(&eager(), 4);
+        query.options.threads = threads;
+        query.options.bad_records = BadRecords::Fail;
+        // Commits by time would hide what is lost at the end.
+        query.options.epoch_interval = Duration::from_secs(3600);
+        let log = Log::new("memory:log", 1);
+        log.feed(&crowd()[..37]);
+        log.feed_bad("it is no event", Some("user3"));
+        log.feed(&crowd()[37..]);
+        let failed = query.run(&mut MemorySource::new(&log, &[batch], Stop::Never), now()).unwrap_err();
+        assert!(matches!(failed, EngineError::BadRecord { .. }), "{failed}");
+        let (_home, stores) = query.stores();
+        for store in &stores {
+            let offsets = store.offsets("memory:log").unwrap();
+            let read: Vec<u64> = offsets.iter().map(|(_, offset)| offset.position.major).collect();
+            assert_eq!(read, [37], "shard {}, {threads} threads, batches of {batch}", store.shard());
+        }
+        assert_eq!(query.sink.extractions().len(), 37);
+    }
+}
+
+#[test]
+fn a_table_never_holds_an_epoch_that_an_earlier_table_lacks() {
+    let mut query = Query::new(&eager(), 3);
+    query.options.epoch_events = 1;
+    query.sink.set_hook(|tables| {
+        let audit: BTreeSet<String> = audit(tables)
+            .into_iter()
+            .filter(|row| row.action == "new" || row.action == "updated")
+            .map(|row| row.emission_id)
+            .collect();
+        for row in extractions(tables) {
+            assert!(audit.contains(&row.emission_id), "{} is extracted and has no audit row", row.emission_id);
+        }
+    });
+    let log = Log::of(&messages(500), 1);
+    query.run(&mut MemorySource::new(&log, &[1], Stop::Never), now()).unwrap();
+    assert_eq!(query.sink.extractions().len(), 500);
+}
+
+#[test]
+fn the_grace_time_is_also_looked_at_between_the_appends_of_a_round() {
+    let mut query = Query::new(&eager(), 1);
+    query.options.grace = Duration::ZERO;
+    let log = Log::of(&messages(50), 1);
+    let halt = Halt::default();
+    let (halting, first) = (halt.clone(), Arc::new(Mutex::new(None)));
+    let seen = Arc::clone(&first);
+    // The first append of rows is one to the first table. It halts everybody.
+    query.sink.set_hook(move |tables| {
+        halting.halt();
+        seen.lock().unwrap().get_or_insert_with(|| audit(tables).len());
+    });
+    let processor = Watched::new(&query.config);
+    let ended = query.run_with(&processor, &mut MemorySource::new(&log, &[50], Stop::Never), now(), &halt).unwrap();
+    assert_eq!(ended.ending, Ending::Halted);
+    let appended = first.lock().unwrap().unwrap();
+    assert!(appended > 0);
+    assert_eq!((query.sink.audit().len(), query.sink.extractions().len()), (appended, 0));
+    query.sink.set_hook(|_| {});
+    query.run(&mut MemorySource::new(&log, &[50], Stop::Never), now()).unwrap();
+    assert_same(&query, &Reference::of_stream(&query.config, extract, &messages(50), true)).unwrap();
 }
