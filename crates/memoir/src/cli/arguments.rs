@@ -282,6 +282,13 @@ pub enum StateCommand {
     /// The last run must have come to its end: every shard has read equally far, and no row waits for its table.
     #[command(after_help = "Example:\n  memoir state repartition --shards 16")]
     Repartition(RepartitionArguments),
+    /// Make state and tables fit each other again, and print what was found and done
+    ///
+    /// For a state that was deleted, a table that was deleted, or an older copy of either. What a table holds is not
+    /// appended again: the next run reads the source again where the state lacks something, and takes from the tables what
+    /// they hold. Nothing is deleted from a table. Without a state, one is made.
+    #[command(after_help = "Examples:\n  memoir state reconcile --dry-run\n  memoir state reconcile --format json")]
+    Reconcile(ReconcileArguments),
 }
 
 impl StateArguments {
@@ -292,6 +299,7 @@ impl StateArguments {
             Some(StateCommand::Users(arguments) | StateCommand::Timers(arguments)) => &arguments.configuration,
             Some(StateCommand::User(arguments)) => &arguments.configuration,
             Some(StateCommand::Repartition(arguments)) => &arguments.configuration,
+            Some(StateCommand::Reconcile(arguments)) => &arguments.configuration,
         }
     }
 
@@ -310,6 +318,18 @@ pub struct RepartitionArguments {
     #[arg(long, value_name = "N")]
     pub shards: Option<String>,
 
+    #[command(flatten)]
+    pub configuration: ConfigurationArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct ReconcileArguments {
+    /// Only find out what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub format: FormatArguments,
     #[command(flatten)]
     pub configuration: ConfigurationArguments,
 }

@@ -85,7 +85,7 @@ pub(super) async fn execute(settings: &Settings, asked: Option<u32>) -> anyhow::
     })
 }
 
-fn check_shards(asked: Option<u32>, state: u32) -> Result<(), EngineError> {
+pub(super) fn check_shards(asked: Option<u32>, state: u32) -> Result<(), EngineError> {
     match asked {
         Some(asked) if asked != state => Err(EngineError::OtherShardCount { state, asked }),
         _ => Ok(()),
@@ -93,7 +93,11 @@ fn check_shards(asked: Option<u32>, state: u32) -> Result<(), EngineError> {
 }
 
 /// Creates what is missing of the tables that a run writes to.
-async fn create_tables(warehouse: &Warehouse, processor: &ProfileProcessor, archive: bool) -> anyhow::Result<()> {
+pub(super) async fn create_tables(
+    warehouse: &Warehouse,
+    processor: &ProfileProcessor,
+    archive: bool,
+) -> anyhow::Result<()> {
     for table in processor.tables() {
         warehouse.ensure_table(table).await?;
     }
@@ -143,7 +147,7 @@ fn report(summary: &Summary, took: Duration) {
     for leftover in leftovers {
         warn!("{leftover}");
     }
-    let Counts { events, duplicates, rejected, skipped, answers, pending, epochs, rows, appends, .. } = *counts;
+    let Counts { events, duplicates, rejected, skipped, answers, held, pending, epochs, rows, appends, .. } = *counts;
     let seconds = took.as_secs_f64();
     // Far below 2^52.
     #[allow(clippy::cast_precision_loss)]
@@ -158,6 +162,7 @@ fn report(summary: &Summary, took: Duration) {
         rejected,
         skipped,
         extractions = answers,
+        held,
         pending,
         epochs,
         rows,

@@ -11,6 +11,7 @@ mod errors;
 mod evaluation;
 mod killed;
 mod model_endpoint;
+mod reconcile;
 mod rejected_records;
 mod signals;
 mod sources;

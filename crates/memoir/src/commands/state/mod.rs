@@ -1,4 +1,7 @@
-//! `memoir state`: looking into the state of a query while nothing runs, and changing its number of shards.
+//! `memoir state`: looking into the state of a query while nothing runs, changing its number of shards, and making it fit
+//! its tables again.
+
+mod reconcile;
 
 use std::io::Write;
 
@@ -27,6 +30,7 @@ pub async fn run(arguments: &StateArguments, configuration: &Configuration) -> a
         Some(StateCommand::User(arguments)) => (Look::User(arguments.user.clone()), arguments.format.format),
         Some(StateCommand::Timers(arguments)) => (Look::Timers { limit: arguments.limit }, arguments.format.format),
         Some(StateCommand::Repartition(_)) => return repartition(configuration).await,
+        Some(StateCommand::Reconcile(arguments)) => return reconcile::run(arguments, configuration).await,
     };
     let rows = blocking(move || {
         let home = StateHome::open(&path, &query)?;
