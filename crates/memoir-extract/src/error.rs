@@ -26,6 +26,26 @@ pub enum ExtractError {
     #[error("{setting} is not an http or https URL: {url:?}")]
     Url { setting: &'static str, url: String },
 
+    #[error("{setting} holds a user name or a password: leave it out, and set extractor.api_key or databricks.token")]
+    UrlWithPassword { setting: &'static str },
+
+    #[error("the token has signs that cannot be sent: set it anew, in one line of plain letters and digits")]
+    TokenSigns,
+
+    #[error("cannot read the prompt file {}: {source} (set extractor.prompt to a file that exists, or leave it out for the built-in prompt)", path.display())]
+    ReadPrompt { path: PathBuf, source: std::io::Error },
+
+    #[error("cannot read the Databricks profiles in {}: {source} (set databricks.config_file, the environment's DATABRICKS_CONFIG_FILE, or leave databricks.profile out)", path.display())]
+    ReadProfiles { path: PathBuf, source: std::io::Error },
+
+    #[error("{} has no profile {profile:?} (see databricks.profile, the environment's DATABRICKS_CONFIG_PROFILE)", path.display())]
+    NoProfile { path: PathBuf, profile: String },
+
+    #[error(
+        "the profile {profile:?} is of another host than databricks.host, and its credentials are not sent there: set one of both"
+    )]
+    OtherHost { profile: String },
+
     #[error("the HTTP client cannot be made: {0} (check the system's certificates)")]
     HttpClient(String),
 }

@@ -1,58 +1,13 @@
 //! The front that the engine asks: one of two extractors, as the configuration and the environment have it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use memoir_core::Clock;
 use memoir_core::profile::{ExtractionAnswer, ExtractionCall, ExtractionStatus, ExtractorKind};
 
-use crate::model::{ModelExtractor, ModelSettings, ModelUrl, Token};
-use crate::{ExtractError, Rules};
-
-/// Which extractor is wanted: `extractor.kind`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExtractorChoice {
-    /// The model where there is one to ask, else the rules.
-    #[default]
-    Auto,
-    Model,
-    Heuristic,
-}
-
-/// What an extractor is made from.
-#[derive(Clone, Debug)]
-pub struct ExtractorSettings {
-    pub kind: ExtractorChoice,
-    /// `databricks.host`, with or without `https://`.
-    pub host: Option<String>,
-    /// `databricks.token`.
-    pub token: Option<Token>,
-    /// `extractor.base_url`: an OpenAI-compatible server in place of the workspace. It may need no token.
-    pub base_url: Option<String>,
-    /// `extractor.endpoint`: the name of the endpoint or model.
-    pub endpoint: Option<String>,
-    /// `extractor.rules`: a rules file in place of the built-in rules.
-    pub rules: Option<PathBuf>,
-    pub connect_timeout: Duration,
-    /// From sending a request to the end of its answer.
-    pub timeout: Duration,
-}
-
-impl Default for ExtractorSettings {
-    fn default() -> Self {
-        Self {
-            kind: ExtractorChoice::default(),
-            host: None,
-            token: None,
-            base_url: None,
-            endpoint: None,
-            rules: None,
-            connect_timeout: Duration::from_secs(10),
-            timeout: Duration::from_secs(60),
-        }
-    }
-}
+use crate::model::ModelExtractor;
+use crate::settings::model_settings;
+use crate::{ExtractError, ExtractorChoice, ExtractorSettings, Rules};
 
 /// Who answers extractions. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -71,7 +26,8 @@ pub enum Extractor {
 
 impl Extractor {
     /// # Errors
-    /// When a rules file cannot be used, or a model is demanded and cannot be asked: wrong configuration either way.
+    /// When a file of rules, instructions or profiles cannot be used, a URL is none, or a model is demanded and cannot
+    /// be asked: wrong configuration in each case.
     pub fn new(settings: ExtractorSettings) -> Result<Self, ExtractError> {
         let rules = match &settings.rules {
             Some(path) => Rules::load_file(path)?,
@@ -81,7 +37,7 @@ impl Extractor {
         if settings.kind == ExtractorChoice::Heuristic {
             return Ok(Self::Heuristic(rules));
         }
-        match model_settings(&settings) {
+        match model_settings(&settings)? {
             Ok(model) => ModelExtractor::new(model, rules).map(|model| Self::Model(Arc::new(model))),
             Err(missing) if settings.kind == ExtractorChoice::Model => Err(ExtractError::NoModel { missing }),
             Err(missing) => Ok(Self::Unavailable { rules, why: format!("no model to ask: there is no {missing}") }),
@@ -156,33 +112,12 @@ fn by_rules(
     }
 }
 
-/// Where the model is; or what is missing.
-fn model_settings(settings: &ExtractorSettings) -> Result<ModelSettings, &'static str> {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
-    let url = match given(&settings.base_url) {
-        Some(base_url) => ModelUrl::Base { base_url },
-        None => {
-            let host = given(&settings.host).ok_or("databricks.host (the environment's DATABRICKS_HOST)")?;
-            if settings.token.is_none() {
-                return Err("databricks.token (the environment's DATABRICKS_TOKEN)");
-            }
-            ModelUrl::Workspace { host }
-        }
-    };
-    Ok(ModelSettings {
-        url,
-        endpoint: given(&settings.endpoint).ok_or("extractor.endpoint")?,
-        token: settings.token.clone(),
-        connect_timeout: settings.connect_timeout,
-        timeout: settings.timeout,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use memoir_core::{ManualClock, Timestamp};
 
     use super::*;
+    use crate::Token;
     use crate::rules::call_of;
 
     fn settings(kind: ExtractorChoice) -> ExtractorSettings {

@@ -11,8 +11,13 @@ mod error;
 mod extractor;
 mod model;
 mod rules;
+mod settings;
 
 pub use error::ExtractError;
-pub use extractor::{AtOnce, Extractor, ExtractorChoice, ExtractorSettings};
-pub use model::{ModelExtractor, ModelSettings, ModelUrl, Token};
+pub use extractor::{AtOnce, Extractor};
+pub use model::{
+    ClientCredentials, ClientOptions, CredentialSettings, ModelCounts, ModelExtractor, ModelSettings, ModelUrl,
+    Profile, Prompt, Token,
+};
 pub use rules::Rules;
+pub use settings::{ExtractorChoice, ExtractorSettings};

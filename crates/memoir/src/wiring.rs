@@ -60,9 +60,6 @@ pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
             "state.checkpoint_uri is not in this version: a state belongs to one process. Leave it unset",
         ));
     }
-    if extractor.max_requests_per_second.is_some() {
-        return Err(usage("extractor.max_requests_per_second is not in this version: bound extractor.max_in_flight"));
-    }
     let defaults = EngineOptions::default();
     Ok(EngineOptions {
         query: settings.query.name.clone(),

@@ -4,6 +4,7 @@
 use memoir_core::profile::{Evidence, ExtractionCall, ProposedFact};
 use serde_json::Value;
 
+use super::json_scan::json_in;
 use super::prompt::event_id;
 
 /// Why an answer cannot be read. Holds none of its text.
@@ -20,27 +21,32 @@ pub(super) enum AnswerError {
 /// The facts of an answer, with short message ids as event ids.
 pub(super) fn read(call: &ExtractionCall, text: &str) -> Result<Vec<ProposedFact>, AnswerError> {
     let mut problem = AnswerError::NoJson;
-    for candidate in json_spans(text) {
-        match serde_json::from_str::<Value>(&without_trailing_commas(candidate)) {
-            Ok(value) => match facts_of(&value) {
-                Some(facts) => return Ok(facts.iter().filter_map(|fact| proposed(call, fact)).collect()),
-                None => problem = AnswerError::NoFacts,
-            },
+    let mut bare_list = None;
+    for json in json_in(text) {
+        match serde_json::from_str(&json) {
+            Ok(Value::Object(mut object)) => {
+                if let Some(Value::Array(facts)) = object.remove("facts") {
+                    return Ok(all_proposed(call, &facts));
+                }
+                problem = AnswerError::NoFacts;
+            }
+            // A list without its object is taken as meant, if nothing better comes: prose has brackets too.
+            Ok(Value::Array(facts)) if facts.iter().all(Value::is_object) => bare_list = bare_list.or(Some(facts)),
+            Ok(_) => problem = AnswerError::NoFacts,
             Err(error) if problem == AnswerError::NoJson => {
                 problem = AnswerError::Invalid { line: error.line(), column: error.column() };
             }
             Err(_) => {}
         }
     }
-    Err(problem)
+    match bare_list {
+        Some(facts) if !matches!(problem, AnswerError::Invalid { .. }) => Ok(all_proposed(call, &facts)),
+        _ => Err(problem),
+    }
 }
 
-fn facts_of(value: &Value) -> Option<&Vec<Value>> {
-    match value {
-        Value::Object(object) => object.get("facts")?.as_array(),
-        Value::Array(facts) if facts.iter().all(Value::is_object) => Some(facts),
-        _ => None,
-    }
+fn all_proposed(call: &ExtractionCall, facts: &[Value]) -> Vec<ProposedFact> {
+    facts.iter().filter_map(|fact| proposed(call, fact)).collect()
 }
 
 /// `None` for what is no object with a key.
@@ -96,72 +102,6 @@ fn plain_text(value: &Value) -> Option<String> {
     }
 }
 
-/// The objects and arrays that stand in a text and are not inside of another one.
-fn json_spans(text: &str) -> Vec<&str> {
-    let mut spans = Vec::new();
-    let mut depth = 0usize;
-    let mut start = 0;
-    let (mut in_string, mut escaped) = (false, false);
-    for (at, c) in text.char_indices() {
-        if depth == 0 {
-            if c == '{' || c == '[' {
-                (depth, start) = (1, at);
-            }
-            continue;
-        }
-        if in_string {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match c {
-            '"' => in_string = true,
-            '{' | '[' => depth += 1,
-            '}' | ']' => {
-                depth -= 1;
-                if depth == 0 {
-                    spans.extend(text.get(start..=at));
-                }
-            }
-            _ => {}
-        }
-    }
-    if depth > 0 {
-        // It breaks off: what is there tells where.
-        spans.extend(text.get(start..));
-    }
-    spans
-}
-
-/// The JSON without commas before a closing bracket.
-fn without_trailing_commas(json: &str) -> String {
-    let mut clean = String::with_capacity(json.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for c in json.chars() {
-        if in_string {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '"' => in_string = false,
-                _ => {}
-            }
-        } else if c == '"' {
-            in_string = true;
-        } else if c == '}' || c == ']' {
-            let trimmed = clean.trim_end();
-            if trimmed.ends_with(',') {
-                clean.truncate(trimmed.len() - 1);
-            }
-        }
-        clean.push(c);
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -180,6 +120,7 @@ mod tests {
             "Sure [as you wish]!\n```json\n{\"facts\": [{\"key\": \"a\",},],}\n```\nAnything else?",
             r#"[{"key":"a"}]"#,
             r#"{"note":"}"} {"facts":[{"key":"a","value":",]"}, "junk", {"value":1}]}"#,
+            r#"I looked at [] and {} first. {"facts":[{"key":"a"}]}"#,
         ] {
             assert_eq!(keys(text), Ok(vec!["a".to_owned()]), "{text}");
         }

@@ -1,13 +1,13 @@
 //! The conversation that gets facts from an endpoint: one request, and one more where the answer cannot be read.
 
+use memoir_core::Clock;
 use memoir_core::profile::{ExtractionCall, ProposedFact};
 
 use super::answer;
-use super::http::{CallError, ChatClient};
-use super::prompt;
+use super::endpoint::{Endpoint, NoAnswer};
+use super::http::CallError;
+use super::prompt::{self, Prompt};
 
-/// Thirty facts with quotes and reasons need about half of it.
-const MAX_ANSWER_TOKENS: u32 = 4096;
 /// How much of an answer that cannot be read is shown again, in characters.
 const MAX_BROKEN_CHARS: usize = 12_000;
 
@@ -16,6 +16,7 @@ const MAX_BROKEN_CHARS: usize = 12_000;
 pub(super) struct Outcome {
     pub facts: Option<Vec<ProposedFact>>,
     pub repaired: bool,
+    /// Requests sent.
     pub attempts: i32,
     pub prompt_tokens: Option<i64>,
     pub completion_tokens: Option<i64>,
@@ -24,15 +25,22 @@ pub(super) struct Outcome {
 }
 
 /// Asks for the facts of a window.
-pub(super) async fn hold(client: &ChatClient, call: &ExtractionCall) -> Outcome {
+pub(super) async fn hold(endpoint: &Endpoint, prompt: &Prompt, call: &ExtractionCall, clock: &dyn Clock) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut messages = prompt::render(call);
+    let mut spent = endpoint.begin();
+    let mut messages = prompt.render(call);
     for repairing in [false, true] {
-        outcome.attempts += 1;
-        let reply = match client.complete(&messages, MAX_ANSWER_TOKENS).await {
+        let reply = endpoint.ask(&messages, &mut spent, clock).await;
+        outcome.attempts = spent.attempts;
+        let reply = match reply {
             Ok(reply) => reply,
             Err(error) => {
-                outcome.error = Some(describe(call, error));
+                let error = describe(call, error);
+                // Why there is no second answer matters less than what was wrong with the first, and both are told.
+                outcome.error = Some(match outcome.error {
+                    Some(first) => format!("{first}; {error}"),
+                    None => error,
+                });
                 return outcome;
             }
         };
@@ -64,13 +72,20 @@ fn add(total: &mut Option<i64>, more: Option<i64>) {
 const QUOTED_WORDS: usize = 3;
 
 /// The error as text. A server's message that repeats people's words is left out: errors are kept and logged.
-fn describe(call: &ExtractionCall, error: CallError) -> String {
-    let CallError::Status { status, code, message: Some(message) } = error else { return error.to_string() };
+fn describe(call: &ExtractionCall, mut error: NoAnswer) -> String {
+    if let NoAnswer::Failed(CallError::Status(status)) | NoAnswer::OutOfTime { last: CallError::Status(status) } =
+        &mut error
+        && status.message.as_ref().is_some_and(|message| quotes(call, message))
+    {
+        status.message = None;
+    }
+    error.to_string()
+}
+
+fn quotes(call: &ExtractionCall, message: &str) -> bool {
     let words: Vec<&str> = message.split_whitespace().collect();
-    let quotes = words.windows(QUOTED_WORDS).any(|run| {
+    words.windows(QUOTED_WORDS).any(|run| {
         let run = run.join(" ");
         call.request.window.iter().any(|window| window.message.content.contains(&run))
-    });
-    let message = (!quotes).then_some(message);
-    CallError::Status { status, code, message }.to_string()
+    })
 }

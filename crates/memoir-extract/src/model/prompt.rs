@@ -3,13 +3,24 @@
 //! Message texts are data: each stands as a JSON string on a line of its own, so that nothing in it can end its block.
 //! Neither the user's id nor any event's is sent.
 
+use std::path::Path;
+
 use memoir_core::profile::{ExtractionCall, WindowMessage};
 use serde::Serialize;
 
-use super::http::ChatMessage;
+use super::wire::ChatMessage;
+use crate::ExtractError;
 
-/// The instructions. The name of the file is their version.
-const INSTRUCTIONS: &str = include_str!("../../../../config/prompts/extract_v1.md");
+/// The instructions that come with Memoir. The name of the file is their version.
+const BUILT_IN: &str = include_str!("../../../../config/prompts/extract_v1.md");
+const BUILT_IN_VERSION: &str = "extract_v1";
+
+/// The instructions of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    version: String,
+    instructions: String,
+}
 
 #[derive(Serialize)]
 struct FactLine<'a> {
@@ -25,8 +36,41 @@ struct MessageLine<'a> {
     text: &'a str,
 }
 
-/// The messages of the first request.
-pub(super) fn render(call: &ExtractionCall) -> Vec<ChatMessage> {
+impl Default for Prompt {
+    fn default() -> Self {
+        Self { version: BUILT_IN_VERSION.to_owned(), instructions: BUILT_IN.to_owned() }
+    }
+}
+
+impl Prompt {
+    /// Reads a file in place of the built-in instructions. Its name without the extension is its version.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds nothing.
+    pub fn load_file(path: &Path) -> Result<Self, ExtractError> {
+        let failed = |source| ExtractError::ReadPrompt { path: path.to_owned(), source };
+        let instructions = std::fs::read_to_string(path).map_err(failed)?;
+        if instructions.trim().is_empty() {
+            return Err(failed(std::io::Error::other("it is empty")));
+        }
+        let version = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Ok(Self { version, instructions })
+    }
+
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The messages of the first request.
+    pub(super) fn render(&self, call: &ExtractionCall) -> Vec<ChatMessage> {
+        let instructions = ChatMessage { role: "system", content: self.instructions.clone() };
+        vec![instructions, ChatMessage { role: "user", content: data(call) }]
+    }
+}
+
+/// The facts and the messages.
+fn data(call: &ExtractionCall) -> String {
     let mut content = String::from("FACTS\n");
     for (key, fact) in &call.facts {
         push_line(&mut content, &FactLine { key, kind: fact.kind.as_str(), value: &fact.value });
@@ -38,7 +82,7 @@ pub(super) fn render(call: &ExtractionCall) -> Vec<ChatMessage> {
         push_line(&mut content, &MessageLine { id: short_id(number), role, text: &message.content });
     }
     content.push_str("END OF MESSAGES\n");
-    vec![ChatMessage { role: "system", content: INSTRUCTIONS.to_owned() }, ChatMessage { role: "user", content }]
+    content
 }
 
 /// What asks for a repair of an answer that did not parse.

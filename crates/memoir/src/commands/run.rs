@@ -10,8 +10,9 @@ use memoir_core::processor::Processor;
 use memoir_core::profile::ProfileProcessor;
 use memoir_core::rejected::REJECTED;
 use memoir_core::source::ReadUntil;
-use memoir_core::{ConversationEvent, SystemClock};
+use memoir_core::{Clock, ConversationEvent, SystemClock};
 use memoir_engine::{Counts, Ending, EngineError, Halt, Job, Metrics, Summary};
+use memoir_extract::{Extractor, ModelCounts};
 use memoir_lake::{DeltaSink, Warehouse};
 use memoir_state::StateHome;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,8 +32,8 @@ pub async fn run(configuration: &Configuration) -> anyhow::Result<Exit> {
     execute(settings, asked).await
 }
 
-/// Runs the query of the settings. `asked` is the number of shards that the state must have, where that matters.
-pub(super) async fn execute(settings: &Settings, asked: Option<u32>) -> anyhow::Result<Exit> {
+/// Runs the query of the settings. `shards` is the number of shards that the state must have, where that matters.
+pub(super) async fn execute(settings: &Settings, shards: Option<u32>) -> anyhow::Result<Exit> {
     let options = wiring::engine_options(settings)?;
     let until = options.until;
     // From here on, so that a signal that comes while state and tables are opened is none that kills.
@@ -43,8 +44,10 @@ pub(super) async fn execute(settings: &Settings, asked: Option<u32>) -> anyhow::
     let warehouse = open_warehouse(settings)?;
     let source = wiring::source(settings, &warehouse)?;
     let home = StateHome::open_or_create(&settings.state.path, wiring::new_manifest(settings)?)?;
-    check_shards(asked, home.manifest().shards)?;
+    check_shards(shards, home.manifest().shards)?;
     create_tables(&warehouse, &processor, options.archive).await?;
+    extractor::recover_tokens(&extractor, settings, &warehouse, SystemClock.now()).await?;
+    let asked = extractor.clone();
 
     let metrics = Arc::new(Metrics::default());
     let progress = tokio::spawn(progress::show(Arc::clone(&metrics), halt.clone()));
@@ -79,6 +82,9 @@ pub(super) async fn execute(settings: &Settings, asked: Option<u32>) -> anyhow::
     let _ = progress.await;
     let summary = done?;
     report(&summary, began.elapsed());
+    if let Extractor::Model(model) = &asked {
+        report_model(model.name(), model.prompt_version(), model.counts());
+    }
     Ok(match (until, summary.ending, signalled.get()) {
         (ReadUntil::WhatIsThere, Ending::Halted, Some(code)) => Exit(*code),
         _ => Exit::DONE,
@@ -170,6 +176,34 @@ fn report(summary: &Summary, took: Duration) {
         seconds = format!("{seconds:.2}"),
         events_per_second,
         "{ending}"
+    );
+}
+
+fn report_model(endpoint: &str, prompt: &str, counts: ModelCounts) {
+    let ModelCounts {
+        requests,
+        retries,
+        throttled,
+        breaker_openings,
+        prompt_tokens,
+        completion_tokens,
+        repaired,
+        failed,
+        unavailable,
+    } = counts;
+    info!(
+        endpoint,
+        prompt,
+        requests,
+        retries,
+        throttled,
+        breaker_openings,
+        prompt_tokens,
+        completion_tokens,
+        repaired,
+        failed,
+        unavailable,
+        "model"
     );
 }
 

@@ -60,6 +60,13 @@ fn put_rate(slot: &mut Option<f64>, text: &str) -> bool {
     rate(text).map(|value| *slot = value).is_some()
 }
 
+/// As [`rate`], for whole numbers.
+fn put_count(slot: &mut Option<u64>, text: &str) -> bool {
+    let count = || text.replace('_', "").parse().ok().filter(|count| *count > 0);
+    let value = if text == "off" { Some(None) } else { count().map(Some) };
+    value.map(|value| *slot = value).is_some()
+}
+
 /// In the order of the reference.
 pub static DEFINITIONS: &[Definition] = &[
     key(
@@ -270,18 +277,64 @@ pub static DEFINITIONS: &[Definition] = &[
     unset(
         "extractor.base_url",
         Kind::OptionalText { set: |s, t| s.extractor.base_url = t },
-        "An OpenAI-compatible server in place of the workspace: requests go to `<base_url>/chat/completions`. It may need no token.",
+        "An OpenAI-compatible server or gateway in place of the workspace's endpoint: requests go to `<base_url>/chat/completions`. It may need no token.",
+    ),
+    unset(
+        "extractor.api_key",
+        Kind::OptionalText { set: |s, t| s.extractor.api_key = t.map(Secret::new) },
+        "The token of the server at `extractor.base_url`. Without it `databricks.token` or the OAuth client is used, if that server is the workspace's own, Databricks', or no `databricks.host` is set.",
+    )
+    .secret(),
+    unset(
+        "extractor.api_version",
+        Kind::OptionalText { set: |s, t| s.extractor.api_version = t },
+        "The server at `extractor.base_url` is Azure OpenAI: requests go to `<base_url>/openai/deployments/<endpoint>/chat/completions` with this `api-version`, the token into the header `api-key`.",
     ),
     unset(
         "extractor.rules",
         Kind::OptionalText { set: |s, t| s.extractor.rules = t.map(Into::into) },
         "A rules file in place of the built-in rules.",
     ),
+    unset(
+        "extractor.prompt",
+        Kind::OptionalText { set: |s, t| s.extractor.prompt = t.map(Into::into) },
+        "A file of instructions for the model in place of the built-in ones (`config/prompts/`). The file's name is their version.",
+    ),
+    key(
+        "extractor.connect_timeout",
+        "10s",
+        Kind::Duration { set: |s, d| s.extractor.connect_timeout = d },
+        "A connection to the endpoint that takes longer has failed.",
+    ),
+    key(
+        "extractor.first_byte_timeout",
+        "60s",
+        Kind::Duration { set: |s, d| s.extractor.first_byte_timeout = d },
+        "A request whose answer begins later has failed. Most endpoints begin when the whole answer is written.",
+    ),
     key(
         "extractor.timeout",
         "60s",
         Kind::Duration { set: |s, d| s.extractor.timeout = d },
-        "A request that takes longer has failed.",
+        "A request whose answer is whole later has failed.",
+    ),
+    key(
+        "extractor.total_timeout",
+        "2m",
+        Kind::Duration { set: |s, d| s.extractor.total_timeout = d },
+        "For all requests of one extraction and the waits between them; then the rules answer. Waiting for a limit of `extractor.*` does not count.",
+    ),
+    key(
+        "extractor.max_attempts",
+        "5",
+        Kind::Count { range: 1..=100, set: |s, n| s.extractor.max_attempts = n as u32 },
+        "How often a request is sent before it is given up. Sent again is what may heal: time-outs, lost connections, 408, 429 and 5xx.",
+    ),
+    key(
+        "extractor.retry_backoff",
+        "500ms",
+        Kind::Duration { set: |s, d| s.extractor.retry_backoff = d },
+        "The longest wait before a second try; it doubles with each further one, and each wait is a random part of it. `Retry-After` is obeyed.",
     ),
     key(
         "extractor.max_in_flight",
@@ -302,7 +355,37 @@ pub static DEFINITIONS: &[Definition] = &[
             expected: "a number above 0, or off",
             set: |s, t| put_rate(&mut s.extractor.max_requests_per_second, t),
         },
-        "At most so many requests a second to the endpoint, in the whole process.",
+        "At most so many requests a second to the endpoint, in the whole process, evenly spaced.",
+    ),
+    key(
+        "extractor.max_tokens_per_minute",
+        "off",
+        Kind::Parsed {
+            expected: "a number above 0, or off",
+            set: |s, t| put_rate(&mut s.extractor.max_tokens_per_minute, t),
+        },
+        "At most so many tokens a minute, prompts and answers together, in the whole process. Estimated before a request, corrected by the endpoint's count.",
+    ),
+    key(
+        "extractor.max_tokens_per_day",
+        "off",
+        Kind::Parsed {
+            expected: "a whole number above 0, or off",
+            set: |s, t| put_count(&mut s.extractor.max_tokens_per_day, t),
+        },
+        "So many tokens may be spent on a UTC day, prompts and answers together; then the rules answer until the next. What the extractions table holds of today counts.",
+    ),
+    key(
+        "extractor.breaker_failures",
+        "8",
+        Kind::Count { range: 1..=1_000_000, set: |s, n| s.extractor.breaker_failures = n as u32 },
+        "So many failed requests in a row open the circuit breaker: nobody asks, and the rules answer.",
+    ),
+    key(
+        "extractor.breaker_cooldown",
+        "30s",
+        Kind::Duration { set: |s, d| s.extractor.breaker_cooldown = d },
+        "How long the circuit breaker stays open. Then one request tries, and closes it or opens it again.",
     ),
     key(
         "sink.commit_interval",
@@ -371,6 +454,31 @@ pub static DEFINITIONS: &[Definition] = &[
     )
     .alias("DATABRICKS_TOKEN")
     .secret(),
+    unset(
+        "databricks.client_id",
+        Kind::OptionalText { set: |s, t| s.databricks.client_id = t },
+        "The id of a service principal's OAuth client, which gets tokens from the workspace. Used where there is no token.",
+    )
+    .alias("DATABRICKS_CLIENT_ID"),
+    unset(
+        "databricks.client_secret",
+        Kind::OptionalText { set: |s, t| s.databricks.client_secret = t.map(Secret::new) },
+        "The secret of that client. Best kept in the environment or in `.env`.",
+    )
+    .alias("DATABRICKS_CLIENT_SECRET")
+    .secret(),
+    unset(
+        "databricks.profile",
+        Kind::OptionalText { set: |s, t| s.databricks.profile = t },
+        "A profile of `databricks.config_file` that gives what of host, token and client is not set.",
+    )
+    .alias("DATABRICKS_CONFIG_PROFILE"),
+    unset(
+        "databricks.config_file",
+        Kind::OptionalText { set: |s, t| s.databricks.config_file = t.map(Into::into) },
+        "The file of profiles. Not set: `~/.databrickscfg`.",
+    )
+    .alias("DATABRICKS_CONFIG_FILE"),
     key(
         "log.format",
         "text",

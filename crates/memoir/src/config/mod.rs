@@ -18,5 +18,6 @@ pub use origin::{Environment, Flag};
 pub use reference::markdown;
 pub use resolve::Configuration;
 pub use settings::{
-    AuditRows, ClockChoice, ExtractorChoice, LogFormat, LogSettings, OnBadRecord, Settings, SourceKind, Start, Trigger,
+    AuditRows, ClockChoice, ExtractorChoice, LogFormat, LogSettings, OnBadRecord, Secret, Settings, SourceKind, Start,
+    Trigger,
 };

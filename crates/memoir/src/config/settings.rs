@@ -92,13 +92,28 @@ pub struct ExtractorSettings {
     pub kind: ExtractorChoice,
     pub base_url: Option<String>,
     pub endpoint: Option<String>,
+    pub api_key: Option<Secret>,
+    pub api_version: Option<String>,
     /// A rules file in place of the built-in rules.
     pub rules: Option<PathBuf>,
+    /// A file in place of the built-in instructions.
+    pub prompt: Option<PathBuf>,
+    pub connect_timeout: Duration,
+    pub first_byte_timeout: Duration,
     pub timeout: Duration,
+    pub total_timeout: Duration,
+    pub max_attempts: u32,
+    pub retry_backoff: Duration,
     pub max_in_flight: usize,
     pub max_pending: usize,
     /// None is no limit.
     pub max_requests_per_second: Option<f64>,
+    /// None is no limit.
+    pub max_tokens_per_minute: Option<f64>,
+    /// None is no limit.
+    pub max_tokens_per_day: Option<u64>,
+    pub breaker_failures: u32,
+    pub breaker_cooldown: Duration,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -123,6 +138,12 @@ pub struct EngineSettings {
 pub struct DatabricksSettings {
     pub host: Option<String>,
     pub token: Option<Secret>,
+    pub client_id: Option<String>,
+    pub client_secret: Option<Secret>,
+    /// A section of `config_file`.
+    pub profile: Option<String>,
+    /// None is `~/.databrickscfg`.
+    pub config_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -251,7 +272,8 @@ mod tests {
 
     #[test]
     fn a_secret_does_not_show_in_debug_output() {
-        let settings = DatabricksSettings { host: None, token: Some(Secret::new("dapi123".to_owned())) };
+        let settings =
+            DatabricksSettings { token: Some(Secret::new("dapi123".to_owned())), ..DatabricksSettings::default() };
         assert!(!format!("{settings:?}").contains("dapi123"));
     }
 }

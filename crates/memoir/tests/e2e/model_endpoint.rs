@@ -220,7 +220,8 @@ fn committed_windows(workspace: &Workspace) -> HashSet<String> {
 /// A run over what one user says: the outcome, the audit and the extractions.
 fn run_with(endpoint: &Endpoint, workspace: &Workspace, events: &[Event], settings: &[&str]) -> Outcome {
     workspace.write("chat.ndjson", lines(events));
-    let settings: Vec<&str> = settings.iter().copied().chain(["log.level=debug"]).collect();
+    let settings: Vec<&str> =
+        settings.iter().copied().chain(["log.level=debug", "extractor.retry_backoff=5ms"]).collect();
     let arguments = Workspace::over_files("available-now", "chat.ndjson", &settings);
     let outcome = endpoint.run_in(workspace, &arguments).succeeded();
     assert_nothing_leaks(workspace, &outcome, &endpoint.asked(), &["Ada"]);
