@@ -125,7 +125,7 @@ impl Endpoint {
                 Next::Anew
             } else {
                 failed_tries += 1;
-                self.after_failure(&error, pass, failed_tries, spent, clock)
+                self.after_failure(&error, pass, failed_tries, clock)
             };
             match next {
                 Next::Never => return Err(NoAnswer::Failed(error)),
@@ -184,9 +184,15 @@ impl Endpoint {
     ) -> (Result<ChatReply, CallError>, Option<super::credentials::Proof>) {
         spent.attempts += 1;
         self.metrics.requests.one();
-        let proof = match self.credentials.proof(self.client.http(), self.pace.as_ref()).await {
-            Ok(proof) => proof,
-            Err(error) => return (Err(error), None),
+        let left = spent.deadline.saturating_sub(self.pace.now());
+        let proof = self.credentials.proof(self.client.http(), self.pace.as_ref());
+        let proof = match tokio::time::timeout(left, proof).await {
+            Ok(Ok(proof)) => proof,
+            Ok(Err(error)) => return (Err(error), None),
+            Err(_) => {
+                let late = CallError::TimedOut { what: "no answer", after: left };
+                return (Err(CallError::Token(Box::new(late))), None);
+            }
         };
         let left = spent.deadline.saturating_sub(self.pace.now());
         let patience =
@@ -214,14 +220,7 @@ impl Endpoint {
     }
 
     /// What a failure means for the breaker and the next try.
-    fn after_failure(
-        &self,
-        error: &CallError,
-        pass: Pass<'_>,
-        failed_tries: u32,
-        spent: &Spent,
-        clock: &dyn Clock,
-    ) -> Next {
+    fn after_failure(&self, error: &CallError, pass: Pass<'_>, failed_tries: u32, clock: &dyn Clock) -> Next {
         let failure = Failure::of(error);
         let now = self.pace.now();
         let opened = match failure {
@@ -248,9 +247,7 @@ impl Endpoint {
         if !failure.heals() || failed_tries >= self.options.max_attempts {
             return Next::Never;
         }
-        let wait = backoff(self.options.retry_backoff, failed_tries, failure, demanded, self.pace.chance());
-        debug_assert!(spent.attempts > 0);
-        Next::After(wait)
+        Next::After(backoff(self.options.retry_backoff, failed_tries, failure, demanded, self.pace.chance()))
     }
 }
 

@@ -29,6 +29,8 @@ pub(in crate::model) struct OAuthTokens {
     client_secret: Token,
     timeout: Duration,
     held: Mutex<Option<Held>>,
+    /// When a token was last asked for in vain, and why.
+    failed: Mutex<Option<(Duration, CallError)>>,
     /// One permit: who has it asks for a token.
     asking: Semaphore,
 }
@@ -57,7 +59,8 @@ impl OAuthTokens {
     /// `host` with its scheme, without a slash at its end.
     pub fn new(host: &str, client_id: String, client_secret: Token, timeout: Duration) -> Self {
         let url = format!("{host}/oidc/v1/token");
-        Self { url, client_id, client_secret, timeout, held: Mutex::default(), asking: Semaphore::new(1) }
+        let (held, failed) = (Mutex::default(), Mutex::default());
+        Self { url, client_id, client_secret, timeout, held, failed, asking: Semaphore::new(1) }
     }
 
     /// A token that holds; asks for one where there is none.
@@ -68,11 +71,18 @@ impl OAuthTokens {
         if let Some(held) = self.held().clone().filter(|held| pace.now() < held.refresh_at) {
             return Ok(held.token);
         }
+        let waits_since = pace.now();
         // Never closed.
         let Ok(_turn) = self.asking.acquire().await else { return Err(CallError::Broken) };
         let held = self.held().clone();
         if let Some(held) = held.as_ref().filter(|held| pace.now() < held.refresh_at) {
             return Ok(held.token.clone());
+        }
+        if let Some((at, error)) = self.failed().clone()
+            && at >= waits_since
+        {
+            // Whoever waited for a request that failed shares its outcome, or they would fail one after the other.
+            return Err(error);
         }
         match self.ask(http, pace).await {
             Ok(new) => {
@@ -83,7 +93,9 @@ impl OAuthTokens {
             Err(error) => {
                 let now = pace.now();
                 let Some(mut held) = held.filter(|held| now < held.expires_at) else {
-                    return Err(CallError::Token(Box::new(error)));
+                    let error = CallError::Token(Box::new(error));
+                    *self.failed() = Some((now, error.clone()));
+                    return Err(error);
                 };
                 // It holds for a while; not every request is to wait for another try.
                 held.refresh_at = now + (held.expires_at - now) / 2;
@@ -130,6 +142,10 @@ impl OAuthTokens {
             refresh_at: asked_at.saturating_add(lifetime.saturating_sub(early)),
             expires_at: asked_at.saturating_add(lifetime),
         })
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<(Duration, CallError)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {

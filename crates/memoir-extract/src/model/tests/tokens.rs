@@ -55,6 +55,18 @@ async fn a_token_is_replaced_before_it_ends_and_the_old_one_bridges_a_failure() 
 }
 
 #[tokio::test]
+async fn whoever_waited_for_a_token_in_vain_shares_the_failure() {
+    let server = Server::start([]).await.with_tokens([fail(400)]);
+    let extractor = server.with_oauth(SECRET);
+    let call = call();
+    let answers = join_all((0..8).map(|_| extractor.answer(&call, &SystemClock))).await;
+    for answer in answers {
+        assert_fallback(&answer, 1, "no token from the workspace's token endpoint: HTTP 400");
+    }
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn a_401_gets_a_new_token_once() {
     let server = Server::start([fail(401), good()]).await.with_tokens([token("t1", 3600), token("t2", 3600)]);
     let answer = server.with_oauth(SECRET).answer(&call(), &SystemClock).await;
