@@ -14,6 +14,7 @@ mod logging;
 mod messages;
 mod output;
 mod progress;
+mod simulator;
 mod text;
 mod wiring;
 

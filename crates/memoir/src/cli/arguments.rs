@@ -461,6 +461,27 @@ pub struct BundleRunArguments {
     pub target: BundleTargetArguments,
 }
 
+/// Serve a test tool that behaves like a model endpoint, good and bad; it is never a model
+///
+/// It speaks the paths of Databricks, OpenAI and Azure, and fails as a script says. Its answers are made by the built-in
+/// rules. The first line on standard output is its address; GET /stats gives what it counted. See docs/model.md.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  memoir simulate-endpoint --script storm.toml --port 8400\n  memoir run --set extractor.base_url=http://127.0.0.1:8400/v1 --set extractor.endpoint=simulated"
+)]
+pub struct SimulateEndpointArguments {
+    /// What it does with which request: a TOML file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub script: PathBuf,
+
+    /// The port on 127.0.0.1; 0 is any that is free
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port: u16,
+
+    #[command(flatten)]
+    pub configuration: ConfigurationArguments,
+}
+
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  memoir completions bash > ~/.local/share/bash-completion/completions/memoir")]

@@ -50,6 +50,7 @@ pub enum Command {
     Doctor(DoctorArguments),
     Config(ConfigArguments),
     Bundle(BundleArguments),
+    SimulateEndpoint(SimulateEndpointArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
 }
@@ -72,6 +73,7 @@ impl Command {
             Self::Doctor(arguments) => &arguments.configuration,
             Self::Config(arguments) => &arguments.configuration,
             Self::Bundle(arguments) => &arguments.command.target().configuration,
+            Self::SimulateEndpoint(arguments) => &arguments.configuration,
             Self::Completions(arguments) => &arguments.configuration,
             Self::Man(arguments) => &arguments.configuration,
         }

@@ -166,7 +166,9 @@ async fn endpoint(settings: &Settings) -> Finding {
     match &extractor {
         Extractor::Heuristic(_) => return Finding::Good("the rules".to_owned()),
         Extractor::Unavailable { why, .. } => {
-            let remedy = "for a model set DATABRICKS_HOST, DATABRICKS_TOKEN and extractor.endpoint".to_owned();
+            let remedy =
+                "for a model set DATABRICKS_HOST, DATABRICKS_TOKEN (or an OAuth client) and extractor.endpoint"
+                    .to_owned();
             return Finding::Note(format!("the rules; {why}"), remedy);
         }
         Extractor::Model(_) => {}

@@ -15,6 +15,7 @@ mod profile;
 mod query;
 mod run;
 mod setup;
+mod simulate_endpoint;
 mod state;
 
 use memoir_lake::{LakeError, Warehouse};
@@ -52,6 +53,7 @@ pub async fn run(cli: &Cli, environment: &Environment) -> anyhow::Result<Exit> {
         Command::Doctor(arguments) => doctor::run(arguments, settings).await,
         Command::Explore(_) => explore::run(settings).await,
         Command::Eval(arguments) => eval::run(arguments, settings).await,
+        Command::SimulateEndpoint(arguments) => simulate_endpoint::run(arguments).await,
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
         Command::Config(arguments) => config::run(arguments, &configuration),

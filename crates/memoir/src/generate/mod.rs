@@ -16,6 +16,7 @@ mod random;
 
 pub use demo::demo_events;
 pub use load::Load;
+pub use random::SplitMix64;
 
 /// Why no conversations were generated.
 #[derive(Debug, thiserror::Error)]
