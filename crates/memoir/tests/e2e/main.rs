@@ -14,6 +14,8 @@ mod model_endpoint;
 mod reconcile;
 mod rejected_records;
 mod signals;
+mod simulated_endpoint;
 mod sources;
 mod state_and_tables;
+mod storm;
 mod support;

@@ -6,6 +6,7 @@ mod events;
 mod process;
 mod random;
 mod reader;
+mod simulator;
 mod workspace;
 
 pub use compressed::{gzip, zstd};
@@ -14,4 +15,5 @@ pub use events::{Event, lines, said, system_time_text};
 pub use process::{Outcome, Running, eventually};
 pub use random::Random;
 pub use reader::read_independently;
+pub use simulator::Simulator;
 pub use workspace::{Workspace, has_extension, text};
