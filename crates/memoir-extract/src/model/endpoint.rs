@@ -9,8 +9,8 @@ use std::time::Duration;
 use memoir_core::Clock;
 
 use super::breaker::{Breaker, Pass};
-use super::credentials::Credentials;
-use super::dialect::{Dialect, KnownDialect};
+use super::credentials::{Credentials, Proof};
+use super::dialect::{Dialect, KnownDialect, Parameter};
 use super::http::{CallError, ChatClient, Patience};
 use super::limits::Limits;
 use super::meter::TokenMeter;
@@ -181,7 +181,7 @@ impl Endpoint {
         messages: &[ChatMessage],
         dialect: Dialect,
         spent: &mut Spent,
-    ) -> (Result<ChatReply, CallError>, Option<super::credentials::Proof>) {
+    ) -> (Result<ChatReply, CallError>, Option<Proof>) {
         spent.attempts += 1;
         self.metrics.requests.one();
         let left = spent.deadline.saturating_sub(self.pace.now());
@@ -251,7 +251,7 @@ impl Endpoint {
     }
 }
 
-fn refused_in(error: &CallError) -> Option<super::dialect::Parameter> {
+fn refused_in(error: &CallError) -> Option<Parameter> {
     match error {
         CallError::Status(error) => error.refused,
         _ => None,
