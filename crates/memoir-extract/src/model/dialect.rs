@@ -190,6 +190,8 @@ mod tests {
         assert!(known.refused(known.get(), Parameter::MaxTokens));
         let bare = Dialect { format: Format::Plain, max_completion_tokens: true, temperature: false };
         assert_eq!(known.get(), bare);
+        assert!(known.refused(first, Parameter::ResponseFormat));
+        assert_eq!(known.get(), bare, "who comes late takes nothing of it back");
     }
 
     #[test]

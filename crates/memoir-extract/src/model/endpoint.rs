@@ -32,6 +32,8 @@ pub(super) enum NoAnswer {
     BreakerOpen,
     #[error("the token budget of the day is spent (extractor.max_tokens_per_day)")]
     TokensSpent,
+    #[error("no time is left for another request (extractor.total_timeout)")]
+    NoTimeLeft,
     #[error("{last}; no time is left for another try (extractor.total_timeout)")]
     OutOfTime { last: CallError },
     #[error("{0}")]
@@ -154,8 +156,10 @@ impl Endpoint {
         let waits_from = self.pace.now();
         let reserved = self.limits.turn(estimate(messages), self.pace.as_ref()).await;
         spent.deadline = spent.deadline.saturating_add(self.pace.now().saturating_sub(waits_from));
-        let admitted =
-            self.check(clock).and_then(|()| self.breaker.admit(self.pace.now()).ok_or(NoAnswer::BreakerOpen));
+        let has_time = if self.pace.now() < spent.deadline { Ok(()) } else { Err(NoAnswer::NoTimeLeft) };
+        let admitted = has_time
+            .and_then(|()| self.check(clock))
+            .and_then(|()| self.breaker.admit(self.pace.now()).ok_or(NoAnswer::BreakerOpen));
         match admitted {
             Ok(pass) => Ok((pass, reserved)),
             Err(refused) => {
@@ -165,6 +169,7 @@ impl Endpoint {
         }
     }
 
+    /// Whether anybody may ask now.
     fn check(&self, clock: &dyn Clock) -> Result<(), NoAnswer> {
         if self.meter.is_spent(clock.now()) {
             return Err(NoAnswer::TokensSpent);
