@@ -109,6 +109,7 @@ fn by_rules(
         prompt_tokens: None,
         completion_tokens: None,
         error,
+        prompt_version: None,
     }
 }
 

@@ -160,4 +160,6 @@ pub struct ExtractionAnswer {
     pub completion_tokens: Option<i64>,
     /// What went wrong with the model, if anything did. Holds no message text, token or key.
     pub error: Option<String>,
+    /// The version of the instructions that a model was asked with; `None` where none was asked.
+    pub prompt_version: Option<String>,
 }

@@ -306,6 +306,7 @@ fn write_extraction(query: &str, user_id: &str, number: u64, audit: &[AuditRow<'
         prompt_tokens: None,
         completion_tokens: None,
         error: status_row.map(|row| row.reason.to_owned()).filter(|reason| !reason.is_empty()),
+        prompt_version: None,
     };
     let emission = EmissionRows {
         user_id,

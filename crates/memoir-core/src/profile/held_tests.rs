@@ -55,10 +55,16 @@ fn answer(seq: Option<u64>) -> ExtractionAnswer {
         prompt_tokens: None,
         completion_tokens: None,
         error: None,
+        prompt_version: None,
     }
 }
 
-fn apply(processor: &ProfileProcessor, state: &mut UserState, request: ExtractionRequest, seq: Option<u64>) -> [RowBuffer; 2] {
+fn apply(
+    processor: &ProfileProcessor,
+    state: &mut UserState,
+    request: ExtractionRequest,
+    seq: Option<u64>,
+) -> [RowBuffer; 2] {
     let mut rows = [RowBuffer::default(), RowBuffer::default()];
     let call = processor.call("ann", state, request).unwrap();
     processor.on_answer("ann", state, call, answer(seq), &mut rows).unwrap();
@@ -69,7 +75,8 @@ fn apply(processor: &ProfileProcessor, state: &mut UserState, request: Extractio
 fn held(processor: &ProfileProcessor, requests: &[(ExtractionRequest, Option<u64>)]) -> Vec<HeldRequest> {
     let mut state = UserState::default();
     let rows = requests.iter().map(|(request, seq)| {
-        let tables = apply(processor, &mut state, request.clone(), *seq).map(|rows| Some(rows).filter(|rows| !rows.is_empty()));
+        let tables =
+            apply(processor, &mut state, request.clone(), *seq).map(|rows| Some(rows).filter(|rows| !rows.is_empty()));
         HeldRequest { number: request.number, tables: tables.to_vec() }
     });
     rows.collect()

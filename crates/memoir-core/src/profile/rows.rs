@@ -52,6 +52,7 @@ pub static EXTRACTIONS: TableSchema = TableSchema {
         Column::new("facts_proposed", ColumnType::Int, "Facts in the answer"),
         Column::new("facts_accepted", ColumnType::Int, "Facts that passed all checks"),
         Column::new("error", ColumnType::Text, "What went wrong with the model"),
+        Column::new("prompt_version", ColumnType::Text, "The version of the instructions that the model got"),
     ],
 };
 
@@ -151,7 +152,8 @@ impl EmissionRows<'_> {
             .long(self.answer.completion_tokens)
             .int(count(self.answer.facts.len()))
             .int(count(accepted))
-            .text(self.answer.error.as_deref());
+            .text(self.answer.error.as_deref())
+            .text(self.answer.prompt_version.as_deref());
     }
 }
 

@@ -58,6 +58,7 @@ fn answer(facts: &[ProposedFact]) -> ExtractionAnswer {
         prompt_tokens: None,
         completion_tokens: None,
         error: None,
+        prompt_version: None,
     }
 }
 

@@ -148,6 +148,7 @@ impl ModelExtractor {
             prompt_tokens,
             completion_tokens,
             error,
+            prompt_version: (attempts > 0).then(|| self.prompt.version().to_owned()),
         }
     }
 

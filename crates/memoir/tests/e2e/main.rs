@@ -19,3 +19,4 @@ mod sources;
 mod state_and_tables;
 mod storm;
 mod support;
+mod usage;

@@ -143,6 +143,7 @@ fn a_slow_answer_for_one_user_holds_up_nobody_else_and_each_window_is_asked_abou
             (&json!(1), &json!(100), &json!(20))
         );
         assert_eq!((&row["facts_proposed"], &row["facts_accepted"]), (&json!(1), &json!(1)));
+        assert_eq!(row["prompt_version"], "extract_v1");
     }
     // All is answered: another run asks nothing.
     endpoint.run_in(&workspace, &arguments).succeeded();

@@ -105,6 +105,7 @@ pub fn extract(call: &ExtractionCall) -> ExtractionAnswer {
         prompt_tokens: asked.then_some(100),
         completion_tokens: None,
         error: (status == ExtractionStatus::Failed).then(|| "it broke".to_owned()),
+        prompt_version: None,
     }
 }
 

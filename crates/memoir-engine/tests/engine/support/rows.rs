@@ -109,6 +109,7 @@ impl ExtractionRow {
             let facts_proposed = row.int().unwrap().unwrap();
             let facts_accepted = row.int().unwrap().unwrap();
             let error = optional(row);
+            optional(row);
             Self {
                 user_id,
                 emission_id,
