@@ -8,7 +8,7 @@ mod settle;
 mod survey;
 
 use memoir_core::Epoch;
-use memoir_core::processor::Processor;
+use memoir_core::processor::{Processor, StreamEvent as _};
 use memoir_core::sink::{Sink, TableScan, Transaction};
 use memoir_core::table::TableSchema;
 use memoir_state::{EpochBatch, Manifest, ShardStore, StateHome};
@@ -106,8 +106,16 @@ struct Found {
 /// When a table or the state can't be read or written.
 pub fn reconcile<P: Processor>(job: Reconcile<'_, P>) -> Result<Reconciled, EngineError> {
     let Reconcile { processor, sink, scan, manifest, home, stores, options, random } = job;
-    let tables = tables(processor, options);
-    let found = tables.iter().map(|table| look(sink, scan, table, manifest, stores)).collect::<Result<Vec<_>, _>>()?;
+    let mut found = Vec::new();
+    for table in tables(processor, &EngineOptions { archive: true, ..options.clone() }) {
+        let looked = look(sink, scan, table, manifest, stores)?;
+        // Whoever reconciles need not say that the query archives: the archive tells.
+        let is_archive = table.name == P::Event::SCHEMA.name;
+        if !is_archive || options.archive || looked.is_ours() {
+            found.push(looked);
+        }
+    }
+    let tables: Vec<_> = found.iter().map(|found| found.table).collect();
     let findings = found.iter().map(|found| found.finding(manifest, stores)).collect::<Result<Vec<_>, _>>()?;
     let mut needs_rows = findings.iter().any(|found| matches!(found, Finding::OtherState | Finding::StateBehind));
     for store in stores {
@@ -183,6 +191,11 @@ fn look(
 }
 
 impl Found {
+    /// Whether it is there, and this query has written to it.
+    fn is_ours(&self) -> bool {
+        self.exists && (self.known || self.state_id.is_some())
+    }
+
     /// How far the table holds the rows of a shard.
     fn mark(&self, store: &ShardStore) -> Epoch {
         self.marks.get(store.shard().0 as usize).copied().unwrap_or_default()

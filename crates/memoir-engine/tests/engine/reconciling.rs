@@ -323,7 +323,10 @@ fn dead_letters_and_archived_events_are_not_appended_again() {
     run(&query, &log).unwrap();
     query.restore_state(None);
     (query.state_id, query.shards) = (815, 2);
+    // The archive itself tells that the query archives.
+    query.options.archive = false;
     let reconciled = query.reconcile();
+    query.options.archive = true;
     assert_eq!(reconciled.tables.iter().map(|table| table.held).collect::<Vec<_>>(), [3, 3, 2, 5]);
     // Held rows that are not used up are found again.
     assert_eq!(query.reconcile().tables.iter().map(|table| table.held).collect::<Vec<_>>(), [3, 3, 2, 5]);
