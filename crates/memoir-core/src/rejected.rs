@@ -33,21 +33,30 @@ pub fn write_rejected(bad: &BadRecord, rejected_ts: Timestamp, rows: &mut RowBuf
 }
 
 /// The columns by which the dead letters of one record stand together.
-pub const REJECTED_PLACE: &[&str] = &["source", "partition", "position"];
+pub const REJECTED_PLACE: &[&str] = &["source", "position", "record"];
 
-/// What tells the record of a dead letter apart: its source, partition and position. When and why it was refused does not
-/// count.
+/// What tells the record of a dead letter apart: its source, its position and itself. When and why it was refused does not
+/// count, nor does the partition: a file that has grown since may go by another one.
 ///
 /// # Errors
 /// When the bytes are no row of [`REJECTED`].
 pub fn rejected_fingerprint(row: &[u8]) -> Result<u128, RowError> {
     let mut reader = RowReader::new(row);
     reader.timestamp()?;
-    let from = reader.at();
+    let mut place = Vec::new();
+    let mut keep = |from: usize, to: usize| place.extend_from_slice(row.get(from..to).unwrap_or_default());
+    let source = reader.at();
     reader.text()?;
-    reader.text()?;
+    keep(source, reader.at());
+    reader.skip(ColumnType::Text)?;
+    let position = reader.at();
     reader.long()?;
-    Ok(fingerprint(row.get(from..reader.at()).unwrap_or_default()))
+    keep(position, reader.at());
+    reader.skip(ColumnType::Text)?;
+    let record = reader.at();
+    reader.text()?;
+    keep(record, reader.at());
+    Ok(fingerprint(&place))
 }
 
 #[cfg(test)]
