@@ -1,5 +1,5 @@
 //! The rules file: TOML as people write it, compiled to what the engine runs. Its format is described in the built-in
-//! file itself, `config/rules.toml`.
+//! file itself, `config/rules/en.toml`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The rules: facts found by patterns, with no network, no clock and no chance.
 //!
-//! What is looked for is data (`config/rules.toml`, or a file of the user's own); this module is the engine behind it.
+//! What is looked for is data (`config/rules/`, or files of the user's own); this module is the engine behind it.
 //! It reads only what the user wrote, and of that only the user's own words: what is quoted, pasted or played, what is
 //! asked, supposed or said of others is left out ([`passage`], [`guard`]). Of a key the newest words win ([`ledger`]).
 //! Every fact that it proposes quotes words that stand in the message that it names.
@@ -36,8 +36,8 @@ use self::rule::{Effect, Rule};
 use crate::ExtractError;
 
 /// The rules that come with Memoir.
-const BUILT_IN: &str = include_str!("../../../../config/rules.toml");
-const BUILT_IN_NAME: &str = "config/rules.toml (built in)";
+const BUILT_IN: &str = include_str!("../../../../config/rules/en.toml");
+const BUILT_IN_NAME: &str = "config/rules/en.toml (built in)";
 
 /// A set of rules, ready to be used from many threads.
 pub struct Rules {
