@@ -1,7 +1,7 @@
 //! What the rules remember of an exam's conversations, without engine and tables: for working on the rules.
 //!
 //! `rules_exam EXAM.jsonl [RULES]` prints one JSON array with an object a fact: user_id, key, kind, value. RULES is a
-//! rules file; without one the built-in rules are asked. `memoir eval` is the judge: it runs the whole engine.
+//! rules file or a folder of them; without one the built-in rules are asked. `memoir eval` is the judge: it runs the whole engine.
 
 use std::path::Path;
 use std::time::Duration;

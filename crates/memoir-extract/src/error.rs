@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Why an extractor could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
-    #[error("cannot read the rules file {}: {source} (set extractor.rules to a file that exists, or leave it out for the built-in rules)", path.display())]
+    #[error("cannot read the rules file {}: {source} (set extractor.rules to a file or folder that exists, or leave it out for the built-in rules)", path.display())]
     ReadRules { path: PathBuf, source: std::io::Error },
 
     #[error("{file} is not a rules file: {source}")]

@@ -30,7 +30,7 @@ impl Extractor {
     /// be asked: wrong configuration in each case.
     pub fn new(settings: ExtractorSettings) -> Result<Self, ExtractError> {
         let rules = match &settings.rules {
-            Some(path) => Rules::load_file(path)?,
+            Some(path) => Rules::load_path(path)?,
             None => Rules::built_in()?,
         };
         let rules = Arc::new(rules);

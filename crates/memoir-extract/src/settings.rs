@@ -40,7 +40,7 @@ pub struct ExtractorSettings {
     pub api_key: Option<Token>,
     /// `extractor.endpoint`: the name of the endpoint, model or deployment.
     pub endpoint: Option<String>,
-    /// `extractor.rules`: a rules file in place of the built-in rules.
+    /// `extractor.rules`: a rules file, or a folder of such files, in place of the built-in rules.
     pub rules: Option<PathBuf>,
     /// `extractor.prompt`: a file in place of the built-in instructions.
     pub prompt: Option<PathBuf>,

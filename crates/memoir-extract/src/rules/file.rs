@@ -1,5 +1,5 @@
-//! The rules file: TOML as people write it, compiled to what the engine runs. Its format is described in the built-in
-//! file itself, `config/rules/en.toml`.
+//! A rules file: TOML as people write it, compiled to what the engine runs. Its format is described at the head of the
+//! English one, `config/rules/en.toml`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,12 @@ const VOCABULARY_DEPTH: usize = 8;
 #[serde(deny_unknown_fields)]
 struct RulesFile {
     format: u32,
+    /// What stands between the elements of a list in words.
+    #[serde(default = "english_conjunctions")]
+    conjunctions: Vec<String>,
+    /// What a word of this language is called in keys, which all languages share: "hund" is "dog".
+    #[serde(default)]
+    keys: BTreeMap<String, String>,
     #[serde(default)]
     vocabulary: BTreeMap<String, Words>,
     guards: GuardTexts,
@@ -45,6 +51,8 @@ enum Words {
 #[serde(deny_unknown_fields)]
 struct GuardTexts {
     question: String,
+    #[serde(default = "never")]
+    inverted: String,
     supposed: String,
     imagine: String,
     before: String,
@@ -110,13 +118,23 @@ fn usual_confidence() -> f64 {
     0.8
 }
 
+fn english_conjunctions() -> Vec<String> {
+    ["and", "or", "plus"].map(str::to_owned).to_vec()
+}
+
+/// A pattern that matches nothing.
+fn never() -> String {
+    r"[^\s\S]".to_owned()
+}
+
 pub(super) struct Compiled {
     pub rules: Vec<Rule>,
     pub guards: Guards,
     pub examples: Vec<Example>,
 }
 
-pub(super) fn compile(text: &str, name: &str) -> Result<Compiled, ExtractError> {
+/// Compiles the rules of a language; so many rules of other languages stand before them.
+pub(super) fn compile(text: &str, name: &str, language: usize, rules_before: usize) -> Result<Compiled, ExtractError> {
     let file: RulesFile = toml::from_str(text)
         .map_err(|source| ExtractError::ParseRules { file: name.to_owned(), source: Box::new(source) })?;
     let whole = |problem: String| ExtractError::Rules { file: name.to_owned(), problem };
@@ -124,6 +142,8 @@ pub(super) fn compile(text: &str, name: &str) -> Result<Compiled, ExtractError> 
         return Err(whole(format!("its format is {}, this build reads {FORMAT}", file.format)));
     }
     let vocabulary = Vocabulary(&file.vocabulary);
+    let separators = separators(&file.conjunctions);
+    let keys = Arc::new(file.keys);
     let guards = compile_guards(&file.guards, &vocabulary).map_err(whole)?;
     let mut shapes: BTreeMap<&str, Arc<Shape>> = BTreeMap::new();
     for (shape, table) in &file.shapes {
@@ -139,7 +159,7 @@ pub(super) fn compile(text: &str, name: &str) -> Result<Compiled, ExtractError> 
         if rules.iter().any(|rule| rule.name == table.name) {
             return Err(wrong("another rule has this name".to_owned()));
         }
-        let number = rules.len();
+        let number = rules_before + rules.len();
         if table.matches.is_empty() {
             return Err(wrong("it has no example (matches = [[\"a sentence\", \"the value\"]])".to_owned()));
         }
@@ -159,12 +179,23 @@ pub(super) fn compile(text: &str, name: &str) -> Result<Compiled, ExtractError> 
         }));
         let number_of = |name: &String| {
             let found = rules.iter().position(|rule| &rule.name == name);
+            let found = found.map(|position| rules_before + position);
             found.ok_or_else(|| format!("it yields to {name:?}, and no rule of that name stands before it"))
         };
         let yields_to = table.yields_to.iter().map(number_of).collect::<Result<_, _>>().map_err(&wrong)?;
-        rules.push(Rule { yields_to, ..compile_rule(table, &vocabulary, &shapes).map_err(&wrong)? });
+        let compiled = compile_rule(table, &vocabulary, &shapes).map_err(&wrong)?;
+        let (separators, keys) = (Arc::clone(&separators), Arc::clone(&keys));
+        rules.push(Rule { language, yields_to, separators, keys, ..compiled });
     }
     Ok(Compiled { rules, guards, examples })
+}
+
+/// What separates the elements of a list, the longest first.
+fn separators(conjunctions: &[String]) -> Arc<[String]> {
+    let mut separators: Vec<String> = [",", " & ", " / ", "/"].map(str::to_owned).to_vec();
+    separators.extend(conjunctions.iter().flat_map(|word| [format!(", {word} "), format!(" {word} ")]));
+    separators.sort_by_key(|separator| std::cmp::Reverse(separator.len()));
+    separators.into()
 }
 
 struct Vocabulary<'a>(&'a BTreeMap<String, Words>);
@@ -218,6 +249,7 @@ fn compile_guards(texts: &GuardTexts, vocabulary: &Vocabulary<'_>) -> Result<Gua
     let (pasted, plain) = pasted.map_err(|error| format!("guard \"pasted\": {error}"))?;
     Ok(Guards {
         question: pattern("question", &texts.question)?,
+        inverted: pattern("inverted", &texts.inverted)?,
         supposed: pattern("supposed", &texts.supposed)?,
         imagine: pattern("imagine", &texts.imagine)?,
         before: pattern("before", &texts.before)?,
@@ -329,6 +361,9 @@ fn compile_rule(
         asked,
         yields_to: Vec::new(),
         shapes: groups,
+        language: 0,
+        separators: Arc::new([]),
+        keys: Arc::default(),
     })
 }
 

@@ -1,6 +1,8 @@
 //! What keeps a rule from reading a statement where there is none: questions, suppositions, reported speech, play.
 //!
-//! Which words tell so is data (`[guards]` of the rules file); where they must stand is here.
+//! Which words tell so is data (`[guards]` of a rules file); where they must stand is here. What begins a text of others,
+//! a play or something imagined does so for the rules of every language, the other guards for those of their own: "am"
+//! begins a question in English and a date in German.
 
 use super::passage::Sentence;
 use super::pattern::Pattern;
@@ -10,6 +12,8 @@ use super::plain::Text;
 pub(super) struct Guards {
     /// Matches at the beginning of a question that may lack its mark.
     pub question: Pattern,
+    /// Matches a statement that is a question where nothing stands before it: "bin ich", am I.
+    pub inverted: Pattern,
     /// Words in a clause that make it a supposition.
     pub supposed: Pattern,
     /// Matches at the beginning of a sentence that begins a supposition which the rest of the message goes on with.
@@ -43,11 +47,38 @@ pub(super) enum SceneMark {
     Nothing,
 }
 
+impl SceneMark {
+    /// What a message says of a play that its conversation is in, in whatever language. Who ends a play names it too.
+    pub fn of(message: Text<'_>, languages: &[Guards]) -> Self {
+        if languages.iter().any(|guards| guards.scene_end.is_match(message)) {
+            Self::Ends
+        } else if languages.iter().any(|guards| guards.scene.is_match(message)) {
+            Self::Begins
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
 impl Guards {
-    pub fn all(&self) -> [&Pattern; 12] {
-        let Self { question, supposed, imagine, before, reported, others, .. } = self;
+    pub fn all(&self) -> [&Pattern; 13] {
+        let Self { question, inverted, supposed, imagine, before, reported, others, .. } = self;
         let Self { first_person, jest, joins, pasted, scene, scene_end, .. } = self;
-        [question, supposed, imagine, before, reported, others, first_person, jest, joins, pasted, scene, scene_end]
+        [
+            question,
+            inverted,
+            supposed,
+            imagine,
+            before,
+            reported,
+            others,
+            first_person,
+            jest,
+            joins,
+            pasted,
+            scene,
+            scene_end,
+        ]
     }
 
     /// Where the user's own words end because a text follows that they want to have worked on.
@@ -56,24 +87,12 @@ impl Guards {
     }
 
     fn is_question(&self, sentence: Text<'_>) -> bool {
-        let trimmed = sentence.written.trim_end_matches(|c: char| c.is_whitespace() || "\"')!".contains(c));
         let opening = sentence.written.len() - sentence.written.trim_start_matches(['¿', ' ']).len();
-        trimmed.ends_with(['?', '\u{ff1f}']) || self.question.is_match(sentence.after(opening))
+        asks(sentence) || self.question.is_match(sentence.after(opening))
     }
 
     pub fn begins_to_imagine(&self, sentence: Text<'_>) -> bool {
         self.imagine.is_match(sentence.trim_start())
-    }
-
-    /// What a message says of a play that its conversation is in. Who ends a play names it too.
-    pub fn scene_mark(&self, message: Text<'_>) -> SceneMark {
-        if self.scene_end.is_match(message) {
-            SceneMark::Ends
-        } else if self.scene.is_match(message) {
-            SceneMark::Begins
-        } else {
-            SceneMark::Nothing
-        }
     }
 
     /// Whether what stands from `start` to `end` of the sentence may be a statement of the user's.
@@ -98,7 +117,13 @@ impl Guards {
         if before.written.ends_with('¿') || self.reported.is_match(before.trim_end_matches(|c| c == ':' || c == ' ')) {
             return false;
         }
-        if presupposed || before.is_empty() {
+        if presupposed {
+            return true;
+        }
+        if self.inverted.is_match(text.after(start)) && (before.is_empty() || asks(text)) {
+            return false;
+        }
+        if before.is_empty() {
             return true;
         }
         if before.written.ends_with(|c: char| !c.is_alphanumeric() && c != '\'') || self.joins.is_match(before) {
@@ -106,6 +131,12 @@ impl Guards {
         }
         !self.before.is_match(before) && !self.is_question(text)
     }
+}
+
+/// Whether a sentence ends as a question.
+fn asks(sentence: Text<'_>) -> bool {
+    let trimmed = sentence.written.trim_end_matches(|c: char| c.is_whitespace() || "\"')!".contains(c));
+    trimmed.ends_with(['?', '\u{ff1f}'])
 }
 
 /// Whether a message is spoken in a play by its looks: with stage directions.

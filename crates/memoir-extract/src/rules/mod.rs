@@ -1,6 +1,7 @@
 //! The rules: facts found by patterns, with no network, no clock and no chance.
 //!
-//! What is looked for is data (`config/rules/`, or files of the user's own); this module is the engine behind it.
+//! What is looked for is data, a file a language (`config/rules/`, or files of the user's own); this module is the engine
+//! behind it. The rules of all languages read each message, each rule with its own language's guards ([`source`]).
 //! It reads only what the user wrote, and of that only the user's own words: what is quoted, pasted or played, what is
 //! asked, supposed or said of others is left out ([`passage`], [`guard`]). Of a key the newest words win ([`ledger`]).
 //! Every fact that it proposes quotes words that stand in the message that it names.
@@ -19,6 +20,7 @@ mod plain;
 mod reading;
 mod rule;
 mod shape;
+mod source;
 
 use std::path::Path;
 
@@ -33,20 +35,18 @@ use self::passage::Passage;
 use self::pattern::Pattern;
 use self::reading::Reading;
 use self::rule::{Effect, Rule};
+use self::source::Source;
 use crate::ExtractError;
-
-/// The rules that come with Memoir.
-const BUILT_IN: &str = include_str!("../../../../config/rules/en.toml");
-const BUILT_IN_NAME: &str = "config/rules/en.toml (built in)";
 
 /// A set of rules, ready to be used from many threads.
 pub struct Rules {
-    /// In order of precedence.
+    /// In order of precedence: language after language.
     rules: Vec<Rule>,
     prefilter: Prefilter,
     /// The rules that answer a question of the assistant's.
     asked: RuleSet,
-    guards: Guards,
+    /// By the number of the language.
+    guards: Vec<Guards>,
 }
 
 impl std::fmt::Debug for Rules {
@@ -56,33 +56,37 @@ impl std::fmt::Debug for Rules {
 }
 
 impl Rules {
-    /// Reads rules from a text and tries each rule on its own examples; `name` is what errors call the text.
+    /// Reads the rules of each language and tries each rule on its own examples, among all of them.
     ///
     /// # Errors
-    /// When the text is no rules file, a rule is wrong, or an example does not come out as it says.
-    pub fn load(text: &str, name: &str) -> Result<Self, ExtractError> {
-        let (rules, examples) = Self::compile(text, name)?;
+    /// When a text is no rules file, a rule is wrong, or an example does not come out as it says.
+    fn load(sources: &[Source]) -> Result<Self, ExtractError> {
+        let (rules, examples) = Self::compile(sources)?;
+        let names = || sources.iter().map(|source| source.name.as_ref());
         for rule in &rules.rules {
             rule.patterns().try_for_each(Pattern::compile).map_err(|problem| ExtractError::Rule {
-                file: name.to_owned(),
+                file: names().nth(rule.language).unwrap_or_default().to_owned(),
                 rule: rule.name.clone(),
                 problem,
             })?;
         }
-        let guards = rules.guards.all().into_iter().try_for_each(Pattern::compile);
-        guards.map_err(|problem| ExtractError::Rules { file: name.to_owned(), problem })?;
-        example::check(&rules, &examples, name)?;
+        for (guards, name) in rules.guards.iter().zip(names()) {
+            let compiled = guards.all().into_iter().try_for_each(Pattern::compile);
+            compiled.map_err(|problem| ExtractError::Rules { file: name.to_owned(), problem })?;
+        }
+        for (examples, name) in examples.iter().zip(names()) {
+            example::check(&rules, examples, name)?;
+        }
         Ok(rules)
     }
 
-    /// [`Rules::load`] of a file.
+    /// Reads the rules of a file, or of each `.toml` file in a folder, and tries them on their examples.
     ///
     /// # Errors
-    /// Also when the file cannot be read.
-    pub fn load_file(path: &Path) -> Result<Self, ExtractError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ExtractError::ReadRules { path: path.to_owned(), source })?;
-        Self::load(&text, &path.display().to_string())
+    /// When nothing can be read there, a file is no rules file, a rule is wrong, or an example does not come out as it
+    /// says.
+    pub fn load_path(path: &Path) -> Result<Self, ExtractError> {
+        Self::load(&source::read(path)?)
     }
 
     /// The rules that come with Memoir. Their examples are tests of this crate, and not tried again.
@@ -90,15 +94,25 @@ impl Rules {
     /// # Errors
     /// Never with a build that passed its tests.
     pub fn built_in() -> Result<Self, ExtractError> {
-        Self::compile(BUILT_IN, BUILT_IN_NAME).map(|(rules, _)| rules)
+        Self::compile(&source::BUILT_IN).map(|(rules, _)| rules)
     }
 
-    fn compile(text: &str, name: &str) -> Result<(Self, Vec<example::Example>), ExtractError> {
-        let file::Compiled { rules, guards, examples } = file::compile(text, name)?;
-        let needs = rules.iter().map(Rule::needs).chain([guards.pasted_needs.as_slice()]);
-        let prefilter =
-            Prefilter::new(needs).map_err(|problem| ExtractError::Rules { file: name.to_owned(), problem })?;
-        let mut asked = RuleSet::new(rules.len() + 1);
+    /// The rules, and the examples of each language.
+    fn compile(sources: &[Source]) -> Result<(Self, Vec<Vec<example::Example>>), ExtractError> {
+        let (mut rules, mut guards, mut examples) = (Vec::new(), Vec::new(), Vec::new());
+        for (language, source) in sources.iter().enumerate() {
+            let compiled = file::compile(&source.text, &source.name, language, rules.len())?;
+            rules.extend(compiled.rules);
+            guards.push(compiled.guards);
+            examples.push(compiled.examples);
+        }
+        // Behind the rules stands, for each language, what begins a pasted text.
+        let needs = rules.iter().map(Rule::needs).chain(guards.iter().map(|guards| guards.pasted_needs.as_slice()));
+        let prefilter = Prefilter::new(needs).map_err(|problem| ExtractError::Rules {
+            file: sources.iter().map(|source| source.name.as_ref()).collect::<Vec<_>>().join(", "),
+            problem,
+        })?;
+        let mut asked = RuleSet::new(rules.len() + guards.len());
         (0..).zip(&rules).filter(|(_, rule)| rule.asked.is_some()).for_each(|(number, _)| asked.insert(number));
         Ok((Self { rules, prefilter, asked, guards }, examples))
     }
@@ -159,8 +173,9 @@ impl Rules {
         let mut literals = reading.literals.borrow_mut();
         self.prefilter.scan(text.text(), &mut literals);
         let mut candidates = self.prefilter.candidates(literals.iter());
-        // Behind the rules stands what begins a pasted text.
-        let may_be_pasted = candidates.remove(self.rules.len());
+        let numbered = (self.rules.len()..).zip(&self.guards);
+        let pasted_in: Vec<&Guards> =
+            numbered.filter(|(number, _)| candidates.remove(*number)).map(|(_, guards)| guards).collect();
         for number in candidates.both(&self.asked) {
             let asked = self.rules.get(number).and_then(|rule| rule.asked.as_ref());
             if !asked.zip(reading.question(at)).is_some_and(|(asked, question)| asked.is_match(question.text())) {
@@ -171,7 +186,7 @@ impl Rules {
             return;
         }
         let first_of_message = hits.len();
-        let passage = Passage::new(text.clone(), may_be_pasted, &self.guards);
+        let passage = Passage::new(text.clone(), &pasted_in, &self.guards);
         for sentence in passage.sentences() {
             let first = hits.len();
             let within = |literal: &&Literal| sentence.start <= literal.start && literal.end <= sentence.end();
@@ -179,7 +194,8 @@ impl Rules {
             of_sentence.keep(&candidates);
             for number in of_sentence.iter() {
                 let Some(rule) = self.rules.get(number) else { continue };
-                rule.find(&sentence, &self.guards, |found| {
+                let Some(guards) = self.guards.get(rule.language) else { continue };
+                rule.find(&sentence, guards, |found| {
                     // Of two rules that read the same words for one key the first one counts.
                     let overlaps = |hit: &Hit| {
                         let one = hit.key == found.key || rule.yields_to.contains(&hit.rule);

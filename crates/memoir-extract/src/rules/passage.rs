@@ -14,7 +14,7 @@ const QUOTATION_WORDS: usize = 4;
 /// A message with the words of others blanked out.
 pub(super) struct Passage<'g> {
     buffer: TextBuffer<'g>,
-    guards: &'g Guards,
+    guards: &'g [Guards],
 }
 
 /// One sentence.
@@ -49,9 +49,10 @@ impl Sentence<'_> {
 }
 
 impl<'g> Passage<'g> {
-    /// Of a message with straight quotes and dashes. `may_be_pasted` is false where no text can follow that is worked on.
-    pub fn new(mut buffer: TextBuffer<'g>, may_be_pasted: bool, guards: &'g Guards) -> Self {
-        if may_be_pasted && let Some(from) = guards.pasted_from(buffer.text()) {
+    /// Of a message with straight quotes and dashes. `pasted_in` are the languages in which it may ask for work on a
+    /// text that follows.
+    pub fn new(mut buffer: TextBuffer<'g>, pasted_in: &[&Guards], guards: &'g [Guards]) -> Self {
+        if let Some(from) = pasted_in.iter().filter_map(|guards| guards.pasted_from(buffer.text())).min() {
             buffer.blank(from, usize::MAX, BLANK);
         }
         let written = buffer.text().written;
@@ -73,7 +74,7 @@ impl<'g> Passage<'g> {
             if !text.written.chars().any(char::is_alphanumeric) {
                 return None;
             }
-            imagined |= self.guards.begins_to_imagine(text);
+            imagined |= self.guards.iter().any(|guards| guards.begins_to_imagine(text));
             Some(Sentence { text, start, imagined })
         })
     }
@@ -138,8 +139,38 @@ fn quotations(text: &str) -> Vec<(usize, usize)> {
 }
 
 /// Words that end in a dot and end no sentence.
-const ABBREVIATIONS: [&str; 15] =
-    ["mr", "mrs", "ms", "dr", "st", "prof", "vs", "approx", "e.g", "i.e", "no", "mt", "ft", "jr", "sr"];
+const ABBREVIATIONS: [&str; 20] = [
+    "mr", "mrs", "ms", "dr", "st", "prof", "vs", "approx", "e.g", "i.e", "no", "mt", "ft", "jr", "sr", "z.b", "nr",
+    "sra", "dra", "bzw",
+];
+
+/// Words before which a number with a dot is an ordinal number, as German writes them.
+const COUNTED: [&str; 24] = [
+    "januar",
+    "jan",
+    "februar",
+    "feb",
+    "märz",
+    "maerz",
+    "april",
+    "mai",
+    "juni",
+    "juli",
+    "august",
+    "aug",
+    "september",
+    "sept",
+    "oktober",
+    "okt",
+    "november",
+    "nov",
+    "dezember",
+    "dez",
+    "klasse",
+    "semester",
+    "geburtstag",
+    "stock",
+];
 
 /// Where sentences begin and end, the ending marks included.
 fn sentence_spans(text: &str) -> impl Iterator<Item = (usize, usize)> {
@@ -152,7 +183,10 @@ fn sentence_spans(text: &str) -> impl Iterator<Item = (usize, usize)> {
         while let Some((at, c)) = chars.next() {
             let ends = match c {
                 '!' | '?' | '…' | '\u{3002}' | '\u{ff01}' | '\u{ff1f}' | '\n' => true,
-                '.' => !is_abbreviation(text.get(start..at).unwrap_or_default()),
+                '.' => {
+                    let sentence = text.get(start..at).unwrap_or_default();
+                    !is_abbreviation(sentence) && !is_of_a_number(sentence, text.get(at + 1..).unwrap_or_default())
+                }
                 _ => false,
             };
             // A run of marks ends one sentence, and what follows is a blank, a bracket or a quote.
@@ -179,6 +213,19 @@ fn is_abbreviation(sentence: &str) -> bool {
     initial || ABBREVIATIONS.iter().any(|abbreviation| word.eq_ignore_ascii_case(abbreviation))
 }
 
+/// Words before a number that end in a dot.
+const BEFORE_NUMBERS: [&str; 4] = ["max", "min", "ca", "nr"];
+
+/// Whether a dot belongs to a number or to a word that goes with one.
+fn is_of_a_number(sentence: &str, after: &str) -> bool {
+    let word = sentence.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_lowercase();
+    if BEFORE_NUMBERS.contains(&word.as_str()) {
+        return after.trim_start().starts_with(|c: char| c.is_ascii_digit());
+    }
+    let counted = after.trim_start().split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+    sentence.ends_with(|c: char| c.is_ascii_digit()) && COUNTED.contains(&counted.to_lowercase().as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +243,8 @@ mod tests {
         assert_eq!(split("which? this one"), ["which?", "this one"]);
         assert_eq!(split("see example.com now"), ["see example.com now"]);
         assert_eq!(split("I am J. Smith. You?"), ["I am J. Smith.", "You?"]);
+        assert_eq!(split("Am 3. Mai werde ich 30. Und du?"), ["Am 3. Mai werde ich 30.", "Und du?"]);
+        assert_eq!(split("Max. 600 Euro. Ich bin Max. Und du?"), ["Max. 600 Euro.", "Ich bin Max.", "Und du?"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::plain::TextBuffer;
 
 pub(super) struct Reading<'w> {
     window: &'w [WindowMessage],
-    guards: &'w Guards,
+    guards: &'w [Guards],
     texts: Vec<OnceCell<TextBuffer<'w>>>,
     scenes: Vec<OnceCell<SceneMark>>,
     /// Of the message that is being read.
@@ -19,7 +19,7 @@ pub(super) struct Reading<'w> {
 }
 
 impl<'w> Reading<'w> {
-    pub fn new(window: &'w [WindowMessage], guards: &'w Guards) -> Self {
+    pub fn new(window: &'w [WindowMessage], guards: &'w [Guards]) -> Self {
         let (texts, scenes) = (vec![OnceCell::new(); window.len()], vec![OnceCell::new(); window.len()]);
         Self { window, guards, texts, scenes, literals: RefCell::default() }
     }
@@ -57,7 +57,7 @@ impl<'w> Reading<'w> {
     }
 
     fn scene(&self, at: usize) -> SceneMark {
-        let mark = || self.text(at).map_or(SceneMark::Nothing, |text| self.guards.scene_mark(text.text()));
+        let mark = || self.text(at).map_or(SceneMark::Nothing, |text| SceneMark::of(text.text(), self.guards));
         self.scenes.get(at).map_or(SceneMark::Nothing, |scene| *scene.get_or_init(mark))
     }
 }

@@ -1,5 +1,8 @@
 //! One rule: a pattern with what a match of it says.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use memoir_core::profile::Kind;
 use memoir_core::text::{fold_and_clip, normalize_key};
 
@@ -49,7 +52,13 @@ pub(super) struct Rule {
     /// Rules that say more of the same words: where one of them matches, this one does not count.
     pub yields_to: Vec<usize>,
     /// By group name.
-    pub shapes: Vec<(String, std::sync::Arc<Shape>)>,
+    pub shapes: Vec<(String, Arc<Shape>)>,
+    /// Which language's guards it has.
+    pub language: usize,
+    /// What stands between the elements of a list.
+    pub separators: Arc<[String]>,
+    /// What words are called in keys, by the words in small letters.
+    pub keys: Arc<BTreeMap<String, String>>,
 }
 
 impl Rule {
@@ -83,7 +92,9 @@ impl Rule {
             match self.each.as_deref().and_then(|group| matched.group(group).map(|list| (group, list))) {
                 None => self.hit(sentence, &matched, None).into_iter().for_each(&mut found),
                 Some((group, (start, end))) => {
-                    for (from, to) in elements(sentence.text.written.get(start..end).unwrap_or_default()) {
+                    for (from, to) in
+                        elements(sentence.text.written.get(start..end).unwrap_or_default(), &self.separators)
+                    {
                         let element = (group, start + from, start + to);
                         self.hit(sentence, &matched, Some(element)).into_iter().for_each(&mut found);
                     }
@@ -118,7 +129,7 @@ impl Rule {
         let quote = if quote.trim().is_empty() { text.get(whole_start..whole_end)? } else { quote };
         let key = self.fill_key(&values)?;
         let value = match &self.value {
-            Some(parts) => Some(self.fill(parts, &values)?),
+            Some(parts) => Some(self.fill(parts, &values, |_| None)?),
             None => None,
         };
         Some(Hit {
@@ -132,17 +143,24 @@ impl Rule {
         })
     }
 
-    /// `None` where a group of the template took no part in the match.
-    fn fill(&self, parts: &[Part], values: &[(&str, String)]) -> Option<String> {
+    /// `None` where a group of the template took no part in the match. `called` has another word for some.
+    fn fill<'k>(
+        &self,
+        parts: &[Part],
+        values: &[(&str, String)],
+        called: impl Fn(&str) -> Option<&'k str>,
+    ) -> Option<String> {
         let mut filled = String::new();
         for part in parts {
+            let (Part::Text(name) | Part::Group(name) | Part::Head(name)) = part;
+            let value = || values.iter().find(|(group, _)| group == name).map(|(_, value)| value);
             match part {
                 Part::Text(text) => filled.push_str(text),
-                Part::Group(name) => filled.push_str(&values.iter().find(|(group, _)| group == name)?.1),
-                Part::Head(name) => {
-                    let value = &values.iter().find(|(group, _)| group == name)?.1;
+                Part::Group(_) => filled.push_str(called(value()?).unwrap_or(value()?)),
+                Part::Head(_) => {
                     let (_, shape) = self.shapes.iter().find(|(group, _)| group == name)?;
-                    filled.push_str(&shape.head(value)?);
+                    let head = shape.head(value()?)?;
+                    filled.push_str(called(&head).unwrap_or(&head));
                 }
             }
         }
@@ -150,25 +168,50 @@ impl Rule {
     }
 
     fn fill_key(&self, values: &[(&str, String)]) -> Option<String> {
-        let key = self.fill(&self.key, values)?;
+        let key = self.fill(&self.key, values, |word| self.keys.get(&word.to_lowercase()).map(String::as_str))?;
         if self.effect == Effect::Deleted && key.ends_with('*') {
             return Some(key.to_lowercase());
         }
-        if self.effect == Effect::Corrected { Some(String::new()) } else { normalize_key(&key) }
+        if self.effect == Effect::Corrected { Some(String::new()) } else { normalize_key(&in_ascii(&key)) }
     }
 }
 
+/// Keys are ASCII: letters with marks become letters without them, as people write them who lack them.
+fn in_ascii(key: &str) -> String {
+    if key.is_ascii() {
+        return key.to_owned();
+    }
+    let mut plain = String::with_capacity(key.len());
+    for c in key.chars().flat_map(char::to_lowercase) {
+        match c {
+            'ä' | 'æ' => plain.push_str("ae"),
+            'ö' | 'ø' | 'œ' => plain.push_str("oe"),
+            'ü' => plain.push_str("ue"),
+            'ß' => plain.push_str("ss"),
+            'á' | 'à' | 'â' | 'ã' | 'å' => plain.push('a'),
+            'é' | 'è' | 'ê' | 'ë' => plain.push('e'),
+            'í' | 'ì' | 'î' | 'ï' => plain.push('i'),
+            'ó' | 'ò' | 'ô' | 'õ' => plain.push('o'),
+            'ú' | 'ù' | 'û' => plain.push('u'),
+            'ñ' => plain.push('n'),
+            'ç' => plain.push('c'),
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
 /// The elements of a list in words: "Spanish, German and a bit of Polish".
-fn elements(list: &str) -> Vec<(usize, usize)> {
+fn elements(list: &str, separators: &[String]) -> Vec<(usize, usize)> {
     let mut spans = Vec::new();
     let mut from = 0;
     let mut at = 0;
     let mut rest = list;
     while let Some(c) = rest.chars().next() {
-        let separator = [", and ", ", or ", ",", " and ", " & ", " or ", " plus ", " / ", "/"]
-            .into_iter()
+        let separator = separators
+            .iter()
             .find(|separator| rest.get(..separator.len()).is_some_and(|head| head.eq_ignore_ascii_case(separator)));
-        let length = separator.map_or(c.len_utf8(), str::len);
+        let length = separator.map_or(c.len_utf8(), String::len);
         if separator.is_some() {
             spans.push((from, at));
             from = at + length;
@@ -187,12 +230,24 @@ mod tests {
 
     #[test]
     fn a_list_in_words_has_its_elements() {
+        let separators = [", and ", " and ", ","].map(str::to_owned);
         let of = |list: &'static str| {
-            elements(list).into_iter().filter_map(|(from, to)| list.get(from..to)).map(str::trim).collect::<Vec<_>>()
+            elements(list, &separators)
+                .into_iter()
+                .filter_map(|(from, to)| list.get(from..to))
+                .map(str::trim)
+                .collect::<Vec<_>>()
         };
         assert_eq!(of("Spanish, German and a bit of Polish"), ["Spanish", "German", "a bit of Polish"]);
         assert_eq!(of("C, C++, and Rust"), ["C", "C++", "Rust"]);
         assert_eq!(of("Go"), ["Go"]);
         assert_eq!(of(""), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_has_no_letters_with_marks() {
+        assert_eq!(in_ascii("allergy_Nüsse"), "allergy_nuesse");
+        assert_eq!(in_ascii("likes_cañón"), "likes_canon");
+        assert_eq!(in_ascii("likes_東"), "likes_東");
     }
 }

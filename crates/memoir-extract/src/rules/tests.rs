@@ -21,7 +21,7 @@ fn found(texts: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_example_of_the_built_in_rules_comes_out_as_it_says() {
-    if let Err(error) = Rules::load(BUILT_IN, BUILT_IN_NAME) {
+    if let Err(error) = Rules::load(&source::BUILT_IN) {
         panic!("{error}");
     }
 }
@@ -187,11 +187,13 @@ fn secrets_are_no_values() {
 
 #[test]
 fn a_wrong_rules_file_is_told_with_the_rule_s_name() {
-    let head = BUILT_IN.split("\n[[rule]]\n").next().unwrap();
+    let [Source { text: english, .. }, ..] = source::BUILT_IN;
+    let head = english.split("\n[[rule]]\n").next().unwrap();
+    let load = |text: &str| Rules::load(&[Source { name: "my.toml".into(), text: text.to_owned().into() }]);
     let rule = |body: &str| format!("{head}\n[[rule]]\nname = \"mine\"\n{body}");
     let good = "pattern = '''i like (?P<thing>\\w+)'''\nkey = \"k\"\nkind = \"preference\"\nvalue = \"{thing}\"\n";
-    let told = |text: &str| Rules::load(text, "my.toml").unwrap_err().to_string();
-    assert!(Rules::load(&rule(&format!("{good}matches = [[\"I like jazz\", \"jazz\"]]")), "my.toml").is_ok());
+    let told = |text: &str| load(text).unwrap_err().to_string();
+    assert!(load(&rule(&format!("{good}matches = [[\"I like jazz\", \"jazz\"]]"))).is_ok());
     for (body, expected) in [
         (good.to_owned(), "no example"),
         (format!("{good}matches = [[\"I like jazz\", \"blues\"]]"), "should give [\"blues\"], it gives [\"jazz\"]"),
@@ -211,6 +213,22 @@ fn a_wrong_rules_file_is_told_with_the_rule_s_name() {
     }
     assert!(told("format = 1").contains("my.toml is not a rules file"));
     assert!(told(&head.replace("format = 1", "format = 9")).contains("its format is 9"));
+}
+
+#[test]
+fn a_folder_holds_a_file_a_language_each_with_guards_of_its_own() {
+    let folder = std::env::temp_dir().join(format!("memoir-rules-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    assert!(Rules::load_path(&folder).unwrap_err().to_string().contains("ends in .toml"));
+    for Source { name, text } in source::BUILT_IN {
+        let name = name.rsplit('/').next().unwrap().split(' ').next().unwrap().to_owned();
+        std::fs::write(folder.join(name), text.as_ref()).unwrap();
+    }
+    std::fs::write(folder.join("notes.txt"), "no rules").unwrap();
+    let loaded = Rules::load_path(&folder);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(loaded.unwrap().len(), rules().len());
+    assert!(Rules::load_path(&folder).unwrap_err().to_string().contains("cannot read the rules file"));
 }
 
 /// Words that rules look for, in any order, between anything else.

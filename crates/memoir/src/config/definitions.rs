@@ -293,7 +293,7 @@ pub static DEFINITIONS: &[Definition] = &[
     unset(
         "extractor.rules",
         Kind::OptionalText { set: |s, t| s.extractor.rules = t.map(Into::into) },
-        "A rules file in place of the built-in rules.",
+        "A rules file, or a folder of rules files, in place of the built-in rules.",
     ),
     unset(
         "extractor.prompt",

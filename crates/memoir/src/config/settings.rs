@@ -94,7 +94,7 @@ pub struct ExtractorSettings {
     pub endpoint: Option<String>,
     pub api_key: Option<Secret>,
     pub api_version: Option<String>,
-    /// A rules file in place of the built-in rules.
+    /// A rules file, or a folder of rules files, in place of the built-in rules.
     pub rules: Option<PathBuf>,
     /// A file in place of the built-in instructions.
     pub prompt: Option<PathBuf>,
