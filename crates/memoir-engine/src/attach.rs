@@ -110,17 +110,29 @@ fn attach_shard(
     Ok(table_epoch)
 }
 
-/// Keeps the clock in force in the state, and refuses the way back to event time.
-pub(crate) fn clock(options: &EngineOptions, stores: &[ShardStore]) -> Result<(), EngineError> {
+/// Refuses the way back to event time. A state that has not committed anything may go any way: no timer has fired.
+pub(crate) fn check_clock(options: &EngineOptions, stores: &[ShardStore]) -> Result<(), EngineError> {
+    if options.clock == ClockMode::ProcessingTime {
+        return Ok(());
+    }
+    let (mut ran_by_the_wall_clock, mut committed) = (false, false);
+    for store in stores {
+        let meta = store.meta()?;
+        ran_by_the_wall_clock |= meta.clock == ClockMode::ProcessingTime.as_str();
+        committed |= meta.epoch > Epoch(0);
+    }
+    if ran_by_the_wall_clock && committed { Err(EngineError::ClockGoesBack) } else { Ok(()) }
+}
+
+/// Keeps the clock in force in the state. Comes last: there is no way back from it, so a run that can't begin must not
+/// leave it behind.
+pub(crate) fn keep_clock(options: &EngineOptions, stores: &[ShardStore]) -> Result<(), EngineError> {
     for store in stores {
         let kept = store.meta()?.clock;
         if kept == options.clock.as_str() {
             continue;
         }
-        if kept == ClockMode::ProcessingTime.as_str() {
-            return Err(EngineError::ClockGoesBack);
-        }
-        if !kept.is_empty() && store.shard() == ShardId(0) {
+        if kept == ClockMode::EventTime.as_str() && store.shard() == ShardId(0) {
             info!("the state ran by event time and goes on by processing time: timers that are due fire at once");
         }
         change_meta(store, |meta| options.clock.as_str().clone_into(&mut meta.clock))?;
@@ -128,63 +140,92 @@ pub(crate) fn clock(options: &EngineOptions, stores: &[ShardStore]) -> Result<()
     Ok(())
 }
 
-/// Binds the state to its source, and returns where reading goes on: for each partition the least that a shard has.
-///
-/// Where a source begins is found out once, and kept by shard 0 before any other shard learns of it; so a crash in
-/// between can't make shards begin at different places. A state that comes back to a source goes on where it was.
+/// How a state goes on from a source, before anything of it is written.
+pub(crate) struct Binding {
+    source: String,
+    /// Where reading of a source began that the state did not know.
+    new_origin: Option<Origin>,
+    /// For each shard that reads another source so far, the offsets that it begins with.
+    begins: Vec<(usize, Vec<(String, Offset)>)>,
+    /// For each partition, where reading goes on: the least that a shard has.
+    pub offsets: Vec<(String, Offset)>,
+}
+
+/// Finds out how the state goes on from its source. Nothing is written before [`Binding::write`], so that a source that
+/// turns out not to be there leaves the state with the one that it has.
 pub(crate) fn source<E>(
     source: &mut dyn Source<E>,
     options: &EngineOptions,
     stores: &[ShardStore],
-) -> Result<Vec<(String, Offset)>, EngineError> {
+) -> Result<Binding, EngineError> {
     let name = source.describe();
-    let Some(first) = stores.first() else { return Ok(Vec::new()) };
+    let mut binding = Binding { source: name.clone(), new_origin: None, begins: Vec::new(), offsets: Vec::new() };
+    let Some(first) = stores.first() else { return Ok(binding) };
     let origin = match first.meta()?.origins.into_iter().find(|origin| origin.source == name) {
         Some(origin) => origin,
         None => {
             let origin = Origin { source: name.clone(), offsets: source.origin(&options.start)? };
-            change_meta(first, |meta| meta.origins.push(origin.clone()))?;
+            binding.new_origin = Some(origin.clone());
             origin
         }
     };
-    for store in stores {
-        if store.meta()?.source == name {
-            continue;
+    let mut held_by_all = Vec::with_capacity(stores.len());
+    for (at, store) in stores.iter().enumerate() {
+        let mut held = store.offsets(&name)?;
+        if store.meta()?.source != name {
+            let is_new = |(partition, _): &&(String, Offset)| !held.iter().any(|(held, _)| held == partition);
+            let begins: Vec<_> = origin.offsets.iter().filter(is_new).cloned().collect();
+            held.extend(begins.iter().cloned());
+            binding.begins.push((at, begins));
         }
-        let held = store.offsets(&name)?;
-        let mut batch = EpochBatch::default();
-        for (partition, offset) in &origin.offsets {
-            if !held.iter().any(|(held, _)| held == partition) {
-                batch.put_offset(&name, partition, offset);
-            }
-        }
-        let meta = store.meta()?;
-        batch.put_meta(&ShardMeta { source: name.clone(), ..meta });
-        store.commit(batch)?;
+        held_by_all.push(held);
     }
-    least_offsets(stores, &name)
+    binding.offsets = least_offsets(held_by_all);
+    Ok(binding)
+}
+
+impl Binding {
+    /// Binds the state to its source.
+    ///
+    /// Where a source begins is found out once, and kept by shard 0 before any other shard learns of it; so a crash in
+    /// between can't make shards begin at different places. A state that comes back to a source goes on where it was.
+    pub(crate) fn write(self, stores: &[ShardStore]) -> Result<(), EngineError> {
+        if let (Some(first), Some(origin)) = (stores.first(), self.new_origin) {
+            change_meta(first, |meta| meta.origins.push(origin))?;
+        }
+        for (at, offsets) in self.begins {
+            let Some(store) = stores.get(at) else { continue };
+            let mut batch = EpochBatch::default();
+            for (partition, offset) in &offsets {
+                batch.put_offset(&self.source, partition, offset);
+            }
+            let meta = store.meta()?;
+            batch.put_meta(&ShardMeta { source: self.source.clone(), ..meta });
+            store.commit(batch)?;
+        }
+        Ok(())
+    }
 }
 
 /// For each partition the least position of all shards, with the notes of the furthest one.
-fn least_offsets(stores: &[ShardStore], source: &str) -> Result<Vec<(String, Offset)>, EngineError> {
+fn least_offsets(held_by_all: Vec<Vec<(String, Offset)>>) -> Vec<(String, Offset)> {
+    let shards = held_by_all.len();
     let mut merged: std::collections::BTreeMap<String, (usize, Position, Offset)> = std::collections::BTreeMap::new();
-    for store in stores {
-        for (partition, offset) in store.offsets(source)? {
-            let position = offset.position;
-            let (held, least, furthest) = merged.entry(partition).or_insert_with(|| (0, position, offset.clone()));
-            *held += 1;
-            *least = position.min(*least);
-            if offset.position > furthest.position {
-                *furthest = offset;
-            }
+    for (partition, offset) in held_by_all.into_iter().flatten() {
+        let position = offset.position;
+        let (held, least, furthest) = merged.entry(partition).or_insert_with(|| (0, position, offset.clone()));
+        *held += 1;
+        *least = position.min(*least);
+        if offset.position > furthest.position {
+            *furthest = offset;
         }
     }
     let least = merged.into_iter().map(|(partition, (held, least, furthest))| {
         // A shard that has nothing of a partition begins at its first record.
-        let position = if held == stores.len() { least } else { Position::default() };
+        let position = if held == shards { least } else { Position::default() };
         (partition, Offset { position, notes: furthest.notes })
     });
-    Ok(least.collect())
+    least.collect()
 }
 
 pub(crate) fn change_meta(store: &ShardStore, change: impl FnOnce(&mut ShardMeta)) -> Result<(), EngineError> {

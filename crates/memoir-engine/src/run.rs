@@ -62,9 +62,13 @@ const QUEUED_BATCHES: usize = 4;
 pub fn run<P: Processor>(job: Job<'_, P>) -> Result<Summary, EngineError> {
     let Job { processor, source, sink, answerer, manifest, stores, options, clock, runtime, metrics, halt } = job;
     let tables = tables(processor, options);
-    attach::clock(options, stores)?;
+    attach::check_clock(options, stores)?;
     let drained = attach::tables(sink, &tables, manifest, stores)?;
-    let offsets = attach::source(source, options, stores)?;
+    // A mistyped source must leave no trace in the state: it is opened before the state is bound to it.
+    let mut binding = attach::source(source, options, stores)?;
+    source.resume(std::mem::take(&mut binding.offsets), options.until)?;
+    binding.write(stores)?;
+    attach::keep_clock(options, stores)?;
     for store in stores {
         for table in &tables {
             metrics.outbox_bytes.add(store.outbox_bytes(table.name)? as u64);
@@ -83,7 +87,6 @@ pub fn run<P: Processor>(job: Job<'_, P>) -> Result<Summary, EngineError> {
             worker.push(shard);
         }
     }
-    source.resume(offsets, options.until)?;
 
     let remote = Remote { runtime, in_flight: Arc::new(Semaphore::new(options.max_in_flight.max(1))) };
     let failure = Failure { halt, first: Mutex::new(None) };

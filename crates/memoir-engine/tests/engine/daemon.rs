@@ -132,7 +132,8 @@ proptest! {
 
         query.options.clock = ClockMode::EventTime;
         let back = query.run(&mut cut.source(&log, Stop::Never), now());
-        prop_assert!(matches!(back, Err(EngineError::ClockGoesBack)));
+        // There is no way back, but for a state that never took anything.
+        prop_assert!(matches!(back, Err(EngineError::ClockGoesBack)) || query.metrics.epochs.get() == 0);
     }
 }
 

@@ -128,6 +128,39 @@ fn the_way_back_to_event_time_is_refused() {
     assert!(matches!(run(&query, &log), Err(EngineError::ClockGoesBack)));
 }
 
+/// A daemon that was given a source that is not there.
+fn fail_to_start(query: &mut Query) {
+    query.options.clock = ClockMode::ProcessingTime;
+    let mut missing = MemorySource::new(&Log::new("memory:mistyped", 1), &[3], Stop::Missing);
+    let failed = query.run(&mut missing, now()).unwrap_err();
+    assert!(matches!(failed, EngineError::Source(_)), "{failed}");
+    query.options.clock = ClockMode::EventTime;
+}
+
+#[test]
+fn a_run_that_fails_at_its_start_leaves_clock_and_source_as_they_were() {
+    let mut query = Query::new(&config(), 3);
+    let log = Log::of(&messages(0, 10), 1);
+    fail_to_start(&mut query);
+    run(&query, &log).unwrap();
+    let metas = |query: &Query| query.stores().1.iter().map(|store| store.meta().unwrap()).collect::<Vec<_>>();
+    let before = metas(&query);
+    fail_to_start(&mut query);
+    assert_eq!(metas(&query), before);
+    run(&query, &log).unwrap();
+}
+
+#[test]
+fn a_daemon_that_took_nothing_leaves_the_way_back_open() {
+    let mut query = Query::new(&config(), 2);
+    let log = Log::new("memory:log", 1);
+    query.options.clock = ClockMode::ProcessingTime;
+    run(&query, &log).unwrap();
+    query.options.clock = ClockMode::EventTime;
+    log.feed(&messages(0, 5));
+    run(&query, &log).unwrap();
+}
+
 #[test]
 fn a_state_goes_on_from_another_source_and_takes_nothing_of_the_first_one_again() {
     let query = Query::new(&config(), 2);

@@ -83,6 +83,8 @@ pub enum Stop {
     Halt(usize, Halt),
     /// The poll after so many records fails.
     Fail(usize),
+    /// It can't be opened.
+    Missing,
 }
 
 pub struct MemorySource {
@@ -136,6 +138,9 @@ impl Source<ConversationEvent> for MemorySource {
     }
 
     fn resume(&mut self, offsets: Vec<(String, Offset)>, until: ReadUntil) -> Result<(), SourceError> {
+        if matches!(self.stop, Stop::Missing) {
+            return Err(SourceError::new("no such log"));
+        }
         for (name, offset) in offsets {
             let partition: usize =
                 name.strip_prefix('p').and_then(|number| number.parse().ok()).expect("a partition of ours");
@@ -151,7 +156,7 @@ impl Source<ConversationEvent> for MemorySource {
         let mut size = self.cuts[self.polls % self.cuts.len()].clamp(1, max_records);
         self.polls += 1;
         match &self.stop {
-            Stop::Never => {}
+            Stop::Never | Stop::Missing => {}
             Stop::Halt(after, halt) => {
                 if self.given >= *after {
                     halt.halt();
