@@ -76,7 +76,37 @@ fn attach_table(
     {
         change_meta(store, |meta| meta.attached.push(name))?;
     }
+    if let Some(first) = stores.first() {
+        for (shard, of, trimmed) in first.trimmed_elsewhere()?.into_iter().filter(|(_, of, _)| of == table.name) {
+            check_trimmed(&of, query, shard, mark(sink, table, query, shard)?, trimmed)?;
+        }
+    }
     stores.iter().map(|store| attach_shard(sink, table, query, store)).collect()
+}
+
+/// How far a table holds the rows of a shard.
+fn mark(sink: &dyn Sink, table: &'static TableSchema, query: &str, shard: ShardId) -> Result<Epoch, EngineError> {
+    Ok(sink.committed(table, &writer_app_id(query, shard))?.map_or(Epoch(0), epoch_of))
+}
+
+/// A table that held more before is an older copy.
+fn check_trimmed(
+    table: &str,
+    query: &str,
+    shard: ShardId,
+    table_epoch: Epoch,
+    trimmed: Epoch,
+) -> Result<(), EngineError> {
+    if table_epoch >= trimmed {
+        return Ok(());
+    }
+    Err(EngineError::TableBehindState {
+        table: table.to_owned(),
+        query: query.to_owned(),
+        shard: shard.0,
+        table_epoch: table_epoch.0,
+        trimmed_epoch: trimmed.0,
+    })
 }
 
 fn attach_shard(
@@ -85,8 +115,7 @@ fn attach_shard(
     query: &str,
     store: &ShardStore,
 ) -> Result<Epoch, EngineError> {
-    let mark = sink.committed(table, &writer_app_id(query, store.shard()))?;
-    let (table_epoch, state_epoch) = (mark.map_or(Epoch(0), epoch_of), store.meta()?.epoch);
+    let (table_epoch, state_epoch) = (mark(sink, table, query, store.shard())?, store.meta()?.epoch);
     if table_epoch > state_epoch {
         return Err(EngineError::StateBehindTables {
             shard: store.shard().0,
@@ -96,16 +125,7 @@ fn attach_shard(
             table_epoch: table_epoch.0,
         });
     }
-    let trimmed = store.trimmed(table.name)?;
-    if table_epoch < trimmed {
-        return Err(EngineError::TableBehindState {
-            table: table.name.to_owned(),
-            query: query.to_owned(),
-            shard: store.shard().0,
-            table_epoch: table_epoch.0,
-            trimmed_epoch: trimmed.0,
-        });
-    }
+    check_trimmed(table.name, query, store.shard(), table_epoch, store.trimmed(table.name)?)?;
     store.trim_outbox(table.name, table_epoch)?;
     Ok(table_epoch)
 }

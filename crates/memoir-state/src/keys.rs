@@ -16,14 +16,14 @@
 //! | held rows | `08` table name, escaped; fingerprint | how often the table holds a row |
 //! | trimmed | `09` table name | the last epoch that was trimmed from the outbox |
 //! | reconciling | `0a` | nothing; there while a reconcile is under way |
+//! | trimmed elsewhere | `0c` shard, table name | as trimmed, of a shard that a repartition took away; kept by shard 0 |
 //! | held back | `0b` key, escaped; number; table name | nothing: the table holds this pending request's rows |
 //!
 //! All cells of a key stand together, so reading a key is one seek and one short scan. Cell 0 is the engine's own: the
 //! due time under which the key stands in the timer table.
 
-use memoir_core::Epoch;
-use memoir_core::Timestamp;
 use memoir_core::cell::CellId;
+use memoir_core::{Epoch, ShardId, Timestamp};
 
 /// The tables, by the first byte of their keys. Never reuse a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub enum Table {
     Trimmed = 9,
     Reconciling = 10,
     HeldBack = 11,
+    TrimmedElsewhere = 12,
 }
 
 /// The cell that holds a key's due time.
@@ -185,10 +186,31 @@ pub fn held_row(table: &str, fingerprint: u128) -> Vec<u8> {
 }
 
 #[must_use]
+pub fn trimmed_elsewhere(shard: ShardId, table: &str) -> Vec<u8> {
+    let mut bytes = Table::TrimmedElsewhere.start();
+    bytes.extend_from_slice(&shard.0.to_be_bytes());
+    bytes.extend_from_slice(table.as_bytes());
+    bytes
+}
+
+/// The shard and table name of how far the rows of a shard that is no more were trimmed.
+#[must_use]
+pub fn parse_trimmed_elsewhere(bytes: &[u8]) -> Option<(ShardId, &str)> {
+    let (shard, table) = bytes.strip_prefix(&[Table::TrimmedElsewhere as u8])?.split_first_chunk::<4>()?;
+    Some((ShardId(u32::from_be_bytes(*shard)), std::str::from_utf8(table).ok()?))
+}
+
+#[must_use]
 pub fn trimmed(table: &str) -> Vec<u8> {
     let mut bytes = Table::Trimmed.start();
     bytes.extend_from_slice(table.as_bytes());
     bytes
+}
+
+/// The table name of how far rows were trimmed.
+#[must_use]
+pub fn parse_trimmed(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes.strip_prefix(&[Table::Trimmed as u8])?).ok()
 }
 
 #[must_use]
@@ -302,7 +324,7 @@ mod tests {
 
         #[test]
         fn damaged_keys_are_refused_without_a_panic(bytes in prop::collection::vec(prop_oneof![Just(0u8), Just(0xff), 1u8..8], 0..12)) {
-            let _ = (parse_timer(&bytes), parse_offset(&bytes), parse_pending(&bytes), parse_outbox(&bytes), parse_held_request(&bytes), split_state(&bytes));
+            let _ = (parse_timer(&bytes), parse_offset(&bytes), parse_pending(&bytes), parse_outbox(&bytes), parse_held_request(&bytes), parse_trimmed_elsewhere(&bytes), split_state(&bytes));
         }
     }
 }

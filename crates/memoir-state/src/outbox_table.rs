@@ -1,11 +1,11 @@
 //! Rows of committed epochs that their tables do not hold yet: one entry a table and epoch. And how far each table's rows
 //! were dropped because it held them: one entry a table, which tells a table that lost rows again.
 
-use memoir_core::Epoch;
 use memoir_core::table::RowBuffer;
+use memoir_core::{Epoch, ShardId};
 use rocksdb::WriteBatch;
 
-use crate::keys;
+use crate::keys::{self, Table};
 use crate::store::encode;
 use crate::{ShardStore, StateError};
 
@@ -20,6 +20,10 @@ pub(crate) fn put(batch: &mut WriteBatch, table: &str, epoch: Epoch, rows: &RowB
 
 pub(crate) fn delete(batch: &mut WriteBatch, table: &str, epoch: Epoch) {
     batch.delete(keys::outbox(table, epoch));
+}
+
+pub(crate) fn put_trimmed_elsewhere(batch: &mut WriteBatch, shard: ShardId, table: &str, through: Epoch) {
+    batch.put(keys::trimmed_elsewhere(shard, table), encode(&through));
 }
 
 pub(crate) fn put_trimmed(batch: &mut WriteBatch, table: &str, through: Epoch) {
@@ -79,6 +83,21 @@ impl ShardStore {
             Some(bytes) => crate::store::decode(&bytes, self.shard(), "trimmed"),
             None => Ok(Epoch(0)),
         }
+    }
+
+    /// As [`Self::trimmed`], of shards that a repartition took away: a table still carries their marks. Shard 0 knows.
+    ///
+    /// # Errors
+    /// When an entry can't be read.
+    pub fn trimmed_elsewhere(&self) -> Result<Vec<(ShardId, String, Epoch)>, StateError> {
+        let mut found = Vec::new();
+        self.scan(Table::TrimmedElsewhere, |entry, value| {
+            let parsed = keys::parse_trimmed_elsewhere(entry);
+            let (shard, table) = parsed.ok_or_else(|| self.damaged("trimmed", "a key that is no shard's"))?;
+            found.push((shard, table.to_owned(), crate::store::decode(value, self.shard(), "trimmed")?));
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Drops the rows of a table in the epochs `epoch <= through`, because the table holds them durably, and notes how

@@ -35,6 +35,7 @@ impl StateHome {
         manifest.generation += 1;
         let new = self.open_generation(&manifest, resources)?;
         copy_meta(&old, &new)?;
+        copy_trimmed(&old, &new)?;
         for store in &old {
             copy_keys(store, &new)?;
         }
@@ -99,6 +100,35 @@ fn copy_meta(old: &[ShardStore], new: &[ShardStore]) -> Result<(), StateError> {
             Ok(())
         })?;
         store.write(offsets, true)?;
+    }
+    Ok(())
+}
+
+/// How far each table held the rows of each shard: what tells a table that lost rows again. A table keeps the marks of
+/// shards that are no more, so shard 0 keeps what there was of them, until a shard of that number is there again.
+fn copy_trimmed(old: &[ShardStore], new: &[ShardStore]) -> Result<(), StateError> {
+    let Some(first) = new.first() else { return Ok(()) };
+    let mut all = Vec::new();
+    for store in old {
+        all.extend(store.trimmed_elsewhere()?);
+        store.scan(Table::Trimmed, |entry, value| {
+            let table = keys::parse_trimmed(entry).ok_or_else(|| store.damaged("trimmed", "a key that is no table"))?;
+            all.push((store.shard(), table.to_owned(), decode(value, store.shard(), "trimmed")?));
+            Ok(())
+        })?;
+    }
+    for (shard, table, through) in all {
+        let mut batch = EpochBatch::default();
+        match new.get(shard.0 as usize) {
+            Some(store) => {
+                batch.put_trimmed(&table, through);
+                store.commit(batch)?;
+            }
+            None => {
+                batch.put_trimmed_elsewhere(shard, &table, through);
+                first.commit(batch)?;
+            }
+        }
     }
     Ok(())
 }

@@ -240,6 +240,11 @@ impl EpochBatch {
         outbox_table::put_trimmed(&mut self.batch, table, through);
     }
 
+    /// The same of a shard that a repartition took away.
+    pub fn put_trimmed_elsewhere(&mut self, shard: ShardId, table: &str, through: Epoch) {
+        outbox_table::put_trimmed_elsewhere(&mut self.batch, shard, table, through);
+    }
+
     /// What a table holds of a request that the state does not know of yet.
     pub fn put_held_request(&mut self, key: &str, number: u64, table: &str, rows: &RowBuffer) {
         held_table::put_request(&mut self.batch, key, number, table, rows);

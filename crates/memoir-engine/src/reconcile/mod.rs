@@ -7,10 +7,10 @@
 mod settle;
 mod survey;
 
-use memoir_core::Epoch;
 use memoir_core::processor::{Processor, StreamEvent as _};
 use memoir_core::sink::{Sink, TableScan, Transaction};
 use memoir_core::table::TableSchema;
+use memoir_core::{Epoch, ShardId};
 use memoir_state::{EpochBatch, Manifest, ShardStore, StateHome};
 
 use crate::attach::{change_meta, epoch_of, state_app_id, writer_app_id};
@@ -97,6 +97,8 @@ struct Found {
     known: bool,
     /// How far it holds the rows of each shard.
     marks: Vec<Epoch>,
+    /// The same of shards that a repartition took away, where it once held more.
+    lost_elsewhere: Vec<(ShardId, Epoch)>,
 }
 
 /// Brings state and tables together. Holds nothing but what one user's emission and the outboxes take in memory. May be
@@ -183,11 +185,20 @@ fn look(
     let (mut state_id, mut marks) = (None, vec![Epoch(0); manifest.shards as usize]);
     if exists {
         state_id = sink.committed(table, &state_app_id(query))?;
-        for (shard, mark) in (0..).map(memoir_core::ShardId).zip(&mut marks) {
+        for (shard, mark) in (0..).map(ShardId).zip(&mut marks) {
             *mark = sink.committed(table, &writer_app_id(query, shard))?.map_or(Epoch(0), epoch_of);
         }
     }
-    Ok(Found { table, exists, state_id, known, marks })
+    let mut lost_elsewhere = Vec::new();
+    let elsewhere = stores.first().map(ShardStore::trimmed_elsewhere).transpose()?.unwrap_or_default();
+    for (shard, _, trimmed) in elsewhere.into_iter().filter(|(_, of, _)| of == table.name) {
+        let mark = if exists { sink.committed(table, &writer_app_id(query, shard))? } else { None };
+        let mark = mark.map_or(Epoch(0), epoch_of);
+        if mark < trimmed {
+            lost_elsewhere.push((shard, mark));
+        }
+    }
+    Ok(Found { table, exists, state_id, known, marks, lost_elsewhere })
 }
 
 impl Found {
@@ -215,6 +226,9 @@ impl Found {
             if self.mark(store) < store.trimmed(self.table.name)? {
                 return Ok(Finding::TableBehind);
             }
+        }
+        if !self.lost_elsewhere.is_empty() {
+            return Ok(Finding::TableBehind);
         }
         Ok(finding)
     }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use memoir_core::Epoch;
 use memoir_core::processor::Processor;
 use memoir_core::table::RowBuffer;
+use memoir_core::{Epoch, ShardId};
 use memoir_state::{EpochBatch, ShardMeta, ShardStore};
 
 use super::survey::{ShardFound, damaged, each_epoch, each_row, row_fingerprint};
@@ -34,6 +34,9 @@ pub(super) fn shard<P: Processor>(
         if store.trimmed(found.table.name)? > found.mark(store) {
             // What was there and is not any more can't be had again.
             batch.put_trimmed(found.table.name, found.mark(store));
+        }
+        for (gone, mark) in found.lost_elsewhere.iter().filter(|_| store.shard() == ShardId(0)) {
+            batch.put_trimmed_elsewhere(*gone, found.table.name, *mark);
         }
     }
     reconciled.applied += shard.pending.len() as u64;

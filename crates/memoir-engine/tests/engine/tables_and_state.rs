@@ -5,7 +5,8 @@ use std::fs;
 use memoir_core::ConversationEvent;
 use memoir_core::profile::{PROFILE_AUDIT, ProfileConfig};
 use memoir_core::source::{ReadUntil, StartAt};
-use memoir_engine::{ClockMode, Ending, EngineError, Summary};
+use memoir_engine::{ClockMode, Ending, EngineError, Finding, Summary};
+use memoir_state::Resources;
 
 use crate::audit_equals_reference::assert_same;
 use crate::support::extractor::extract;
@@ -218,5 +219,39 @@ fn a_state_that_comes_back_to_a_source_goes_on_where_it_was() {
         topic.feed(&messages(30, 10));
         run(&query, &topic).unwrap();
         assert_eq!((query.metrics.events.get(), query.metrics.duplicates.get()), (37, 0), "{start:?}");
+    }
+}
+
+/// Changes the number of shards, as `memoir state repartition` does.
+fn repartition(query: &mut Query, shards: u32) {
+    let (mut home, stores) = query.stores();
+    drop(stores);
+    home.repartition(shards, &Resources::new(1 << 20, 4 << 20)).unwrap();
+    query.shards = shards;
+}
+
+#[test]
+fn an_older_copy_of_a_table_is_refused_also_after_a_repartition() {
+    // To more shards, to fewer, and there and back: the marks of the shards between are kept meanwhile.
+    for way in [&[5][..], &[2], &[1, 3]] {
+        let mut query = Query::new(&config(), 3);
+        let log = Log::of(&messages(0, 12), 1);
+        run(&query, &log).unwrap();
+        let old = query.sink.tables();
+        // One user more, so that it may be any shard that the older table lacks rows of.
+        log.feed(&messages(12, 1));
+        run(&query, &log).unwrap();
+        let newest = query.sink.tables();
+        way.iter().for_each(|shards| repartition(&mut query, *shards));
+
+        query.sink.restore(old.clone());
+        let refused = run(&query, &log).unwrap_err();
+        assert!(matches!(refused, EngineError::TableBehindState { .. }), "{way:?}: {refused}");
+        query.sink.restore(newest);
+        run(&query, &log).unwrap();
+        query.sink.restore(old);
+        let found = query.reconcile();
+        assert!(found.tables.iter().any(|table| table.finding == Finding::TableBehind), "{way:?}: {found:?}");
+        run(&query, &log).unwrap();
     }
 }
