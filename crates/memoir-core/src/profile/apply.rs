@@ -225,7 +225,8 @@ impl ProfileProcessor {
         Ok(changes)
     }
 
-    /// The facts of an answer that count, by key: of equal keys the last, and a given one over a deletion.
+    /// The facts of an answer that count, by key: of equal keys the last, and a given one over a deletion. The bound is on
+    /// keys, so that it can't part a correction from the deletion that it takes the place of.
     fn check(
         &self,
         state: &UserState,
@@ -234,7 +235,6 @@ impl ProfileProcessor {
     ) -> Result<BTreeMap<String, Accepted>, CellError> {
         let window = Window::new(request);
         let mut by_key: BTreeMap<String, Accepted> = BTreeMap::new();
-        let (mut given, mut deleted) = (0, 0);
         for fact in proposed {
             let (key, accepted) = match self.check_one(state, request, &window, fact)? {
                 Ok(checked) => checked,
@@ -243,18 +243,13 @@ impl ProfileProcessor {
                     continue;
                 }
             };
-            let is_given = accepted.given.is_some();
-            let earlier_is_given = by_key.get(&key).map(|earlier| earlier.given.is_some());
-            if earlier_is_given == Some(true) && !is_given {
-                continue;
-            }
-            if earlier_is_given != Some(is_given) {
-                let count = if is_given { &mut given } else { &mut deleted };
-                if *count == self.config.max_facts_per_emission {
+            match by_key.get(&key) {
+                Some(earlier) if earlier.given.is_some() && accepted.given.is_none() => continue,
+                None if by_key.len() >= self.config.max_facts_per_emission => {
                     self.refusals.count(Refusal::TooMany);
                     continue;
                 }
-                *count += 1;
+                _ => {}
             }
             by_key.insert(key, accepted);
         }

@@ -373,6 +373,18 @@ fn an_emission_takes_so_many_facts_and_no_more() {
 }
 
 #[test]
+fn the_bound_counts_keys_and_leaves_no_correction_a_deletion() {
+    let mut user =
+        User::new(ProfileConfig { max_facts_per_emission: 2, emission_threshold: 1, ..ProfileConfig::default() });
+    user.says(0, "Leeds").says(1, "not Leeds, Rome it is");
+    user.gives(&[fact("city", "Leeds", "Leeds")]);
+    let said = "not Leeds, Rome it is";
+    let facts = [forget("city", said), fact("a", "is a", said), fact("city", "Rome", said), forget("b", said)];
+    assert_eq!(user.gives(&facts), [row("a", "new", "is a"), row("city", "updated", "Rome")]);
+    assert_eq!(user.refused(), [(Refusal::TooMany, 1)]);
+}
+
+#[test]
 fn an_emission_writes_deletions_then_the_status_then_the_facts() {
     let mut user = User::eager();
     user.says(0, "Leeds, vegan").says(1, "forget the city");

@@ -236,7 +236,6 @@ impl Reference {
         // Which proposals count, before any is applied.
         let mut given: BTreeMap<String, (ProposedFact, Kind, Vec<String>, u64)> = BTreeMap::new();
         let mut deleted: BTreeMap<String, (ProposedFact, Vec<String>, u64)> = BTreeMap::new();
-        let (mut givens, mut deletions) = (0, 0);
         for fact in &answer.facts {
             let Some(key) = snake_case(&fact.key) else { continue };
             let is_deletion = match fact.action.trim().to_lowercase().as_str() {
@@ -265,18 +264,16 @@ impl Reference {
             {
                 continue;
             }
-            let max = self.config.max_facts_per_emission;
+            let is_known = given.contains_key(&key) || deleted.contains_key(&key);
+            if !is_known && given.len() + deleted.len() == self.config.max_facts_per_emission {
+                continue;
+            }
             if is_deletion {
-                if given.contains_key(&key) || !deleted.contains_key(&key) && deletions == max {
+                if given.contains_key(&key) {
                     continue;
                 }
-                deletions += usize::from(!deleted.contains_key(&key));
                 deleted.insert(key, (fact.clone(), sources, newest));
             } else if let Ok(kind) = kind {
-                if !given.contains_key(&key) && givens == max {
-                    continue;
-                }
-                givens += usize::from(!given.contains_key(&key));
                 deleted.remove(&key);
                 given.insert(key, (fact.clone(), kind, sources, newest));
             }
