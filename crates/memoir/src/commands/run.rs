@@ -130,7 +130,9 @@ fn watch_signals(halt: Halt, until: ReadUntil) -> Arc<OnceLock<u8>> {
         info!("stopping: what was taken is committed; a second signal ends the process at once");
         halt.halt();
         let code = next_signal(&mut interrupt, &mut terminate).await;
-        std::process::exit(match until {
+        // Not `std::process::exit`: that takes down what RocksDB's threads still use, and they abort the process. What is
+        // committed is synced, so nothing has to be tidied up.
+        signal_hook::low_level::exit(match until {
             ReadUntil::WhatIsThere => i32::from(code),
             ReadUntil::Stopped => 1,
         });

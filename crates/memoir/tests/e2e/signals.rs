@@ -46,3 +46,24 @@ fn an_available_now_run_ended_by_sigterm_exits_with_143_and_the_next_goes_on() {
 fn an_available_now_run_ended_by_sigint_exits_with_130_and_the_next_goes_on() {
     ended_by("INT", 130);
 }
+
+#[test]
+fn a_second_signal_ends_the_run_at_once_and_never_aborts_it() {
+    let workspace = Workspace::new();
+    let events: Vec<_> = (1..=4).map(|number| Event::new("ada", number, "I live in Leeds.")).collect();
+    workspace.write("chat.ndjson", lines(&events));
+    let settings = ["processor.emission_threshold=4", "extractor.timeout=5m", "engine.epoch_interval=1ms"];
+    let arguments = Workspace::over_files("available-now", "chat.ndjson", &settings);
+    let silent = Endpoint::that(|_| Reply::Silence);
+    // Whether the process was aborted depended on what RocksDB's threads did in that moment.
+    for round in 0..20 {
+        let before = silent.asked().len();
+        let running = silent.start_in(&workspace, &arguments);
+        eventually("a request", || (silent.asked().len() > before).then_some(()));
+        running.signal("TERM");
+        running.signal("INT");
+        let outcome = running.wait();
+        let code = outcome.status.code();
+        assert!(matches!(code, Some(130 | 143)), "round {round}: {:?}\n{}", outcome.status, outcome.stderr);
+    }
+}
