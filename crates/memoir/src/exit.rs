@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use memoir_connect::ConnectError;
+use memoir_engine::EngineError;
 use memoir_extract::ExtractError;
 use memoir_lake::LakeError;
 
@@ -50,6 +51,9 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
             || cause.is::<ExtractError>()
             || cause.is::<ConnectError>()
         {
+            return Exit::USAGE;
+        }
+        if let Some(EngineError::OtherShardCount { .. } | EngineError::ClockGoesBack) = cause.downcast_ref() {
             return Exit::USAGE;
         }
         if let Some(error) = cause.downcast_ref::<BundleError>() {
@@ -98,6 +102,15 @@ mod tests {
         let wrapped = Err::<(), _>(usage("no such time")).context("profile").unwrap_err();
         assert_eq!(exit_of(&wrapped), Exit::USAGE);
         assert_eq!(exit_of(&anyhow::anyhow!("the disk is full")), Exit::FAILED);
+    }
+
+    #[test]
+    fn a_setting_that_the_state_does_not_allow_is_wrong_usage() {
+        for error in [EngineError::ClockGoesBack, EngineError::OtherShardCount { state: 8, asked: 4 }] {
+            assert_eq!(exit_of(&error.into()), Exit::USAGE);
+        }
+        let older = EngineError::ReconcileInterrupted { query: "q".to_owned() };
+        assert_eq!(exit_of(&older.into()), Exit::FAILED);
     }
 
     #[test]

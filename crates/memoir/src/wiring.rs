@@ -1,5 +1,6 @@
 //! From settings to the parts that they describe: what a run is put together from.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +120,7 @@ pub fn source(settings: &Settings, warehouse: &Warehouse) -> anyhow::Result<Box<
             let path = source.path.as_deref();
             let path =
                 path.ok_or_else(|| usage("source.kind = files needs source.path: a file, folder, glob or `-`"))?;
+            check_there(path)?;
             let options = FileOptions {
                 max_line_bytes: source.max_line_bytes,
                 max_ahead: settings.processor.max_ahead,
@@ -139,6 +141,17 @@ pub fn source(settings: &Settings, warehouse: &Warehouse) -> anyhow::Result<Box<
              source.group. Until then read files, or a Delta table that Kafka is written to",
         )),
     }
+}
+
+/// A path that is mistyped is found here, before there is a state for it. Where it can't be told, the source says why.
+fn check_there(path: &str) -> anyhow::Result<()> {
+    let is_glob = path.contains(['*', '?', '[', '{']);
+    if path != "-" && !is_glob && matches!(Path::new(path).try_exists(), Ok(false)) {
+        return Err(usage(format!(
+            "{path}: no such file or folder; check source.path (a file, a folder, a glob, or `-` for standard input)"
+        )));
+    }
+    Ok(())
 }
 
 /// Who answers extractions.

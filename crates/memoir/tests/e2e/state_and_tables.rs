@@ -80,7 +80,7 @@ fn a_second_process_on_the_same_state_is_refused_while_the_first_one_lives() {
 #[test]
 fn another_number_of_shards_is_refused_when_it_is_asked_for() {
     let workspace = after_a_run();
-    let outcome = workspace.process("chat.ndjson", &["state.shards=3"]).exited(1);
+    let outcome = workspace.process("chat.ndjson", &["state.shards=3"]).exited(2);
     outcome.says(&["2 shards", "3", "memoir state repartition"]);
     // The default is no request.
     workspace.append("chat.ndjson", &said("ada", 2, "My name is Ada."));
