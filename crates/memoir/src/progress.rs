@@ -40,6 +40,20 @@ struct Lines {
     done: u64,
     total: Option<u64>,
     last: Instant,
+    /// What the last line said.
+    told: u64,
+}
+
+impl Lines {
+    /// Whether it is time for a line. One that says what the last one said is none: a daemon may have nothing to do for
+    /// days.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.done != self.told && now.duration_since(self.last) >= LOG_EVERY;
+        if is_due {
+            (self.last, self.told) = (now, self.done);
+        }
+        is_due
+    }
 }
 
 impl Progress {
@@ -48,7 +62,7 @@ impl Progress {
         let display = if std::io::stderr().is_terminal() {
             Display::Bar(BARS.add(bar(what, total)))
         } else {
-            Display::Lines(Mutex::new(Lines { done: 0, total, last: Instant::now() }))
+            Display::Lines(Mutex::new(Lines { done: 0, total, last: Instant::now(), told: 0 }))
         };
         Self { what, display }
     }
@@ -59,8 +73,7 @@ impl Progress {
             Display::Lines(lines) => {
                 let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
                 lines.done += by;
-                if lines.last.elapsed() >= LOG_EVERY {
-                    lines.last = Instant::now();
+                if lines.is_due(Instant::now()) {
                     match lines.total {
                         Some(total) => tracing::info!("{} of {total} {}", lines.done, self.what),
                         None => tracing::info!("{} {}", lines.done, self.what),
@@ -103,4 +116,23 @@ fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
     // The templates stand above; should one be wrong, the standard style does as well.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style).with_message(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_says_nothing_new_is_not_written() {
+        let start = Instant::now();
+        let mut lines = Lines { done: 0, total: None, last: start, told: 0 };
+        assert!(!lines.is_due(start + LOG_EVERY));
+        lines.done = 565;
+        assert!(!lines.is_due(start + LOG_EVERY / 2));
+        assert!(lines.is_due(start + LOG_EVERY));
+        assert!(!lines.is_due(start + LOG_EVERY * 2));
+        lines.done = 566;
+        assert!(lines.is_due(start + LOG_EVERY * 2));
+        assert!(!lines.is_due(start + LOG_EVERY * 9));
+    }
 }
