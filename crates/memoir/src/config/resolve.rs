@@ -150,9 +150,31 @@ fn entry(definition: &Definition, key: &str, assignment: &Assignment) -> Entry {
     let value = match text {
         "" => None,
         _ if is_secret(definition, key) => Some(MASK.to_owned()),
-        _ => Some(text.to_owned()),
+        _ => Some(without_password(definition.key, text)),
     };
     Entry { key: key.to_owned(), value, origin: assignment.origin.clone() }
+}
+
+/// A text as it may be shown: what a URL holds of who asks is masked. In other schemes than HTTP a name alone is no
+/// secret: `abfss://container@account`.
+fn without_password(key: &str, text: &str) -> String {
+    let (scheme, rest) = match text.find("://") {
+        Some(at) => text.split_at(at + "://".len()),
+        // A host without a scheme is taken too.
+        None if ["extractor.base_url", "databricks.host"].contains(&key) => ("", text),
+        None => return text.to_owned(),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let has_odd_port = || authority.rsplit_once(':').is_some_and(|(_, port)| !is_port(port));
+    // A password with a slash ends the authority too soon.
+    let end = authority.rfind('@').or_else(|| has_odd_port().then(|| rest.rfind('@')).flatten());
+    let Some((user, host)) = end.and_then(|at| rest.split_at_checked(at)) else { return text.to_owned() };
+    match user.split_once(':') {
+        _ if scheme.is_empty() || scheme.starts_with("http") => format!("{scheme}{MASK}{host}"),
+        Some((name, _)) => format!("{scheme}{name}:{MASK}{host}"),
+        None => text.to_owned(),
+    }
 }
 
 /// A key that is marked so, or one of a map whose name says it.
@@ -184,6 +206,25 @@ mod tests {
         let environment = Environment { real: variables(real), dotenv: variables(dotenv) };
         let flags: Vec<Flag> = sets.iter().map(|text| Flag::from_assignment(text).unwrap()).collect();
         Configuration::resolve(parse_file(Path::new("config/memoir.toml"), file)?, &environment, &flags)
+    }
+
+    #[test]
+    fn a_password_inside_of_a_url_is_masked_and_the_rest_is_shown() {
+        for (set, shown) in [
+            ("extractor.base_url=https://u:pw@h/v1", "https://********@h/v1"),
+            ("extractor.base_url=https://pw@h:8080/v1", "https://********@h:8080/v1"),
+            ("extractor.base_url=https://u:p/w@h/v1", "https://********@h/v1"),
+            ("extractor.base_url=u:pw@h/v1", "********@h/v1"),
+            ("extractor.base_url=https://h:80/v1@2", "https://h:80/v1@2"),
+            ("databricks.host=https://u:p@w@h", "https://********@h"),
+            ("warehouse.uri=s3://key:pw@bucket/x", "s3://key:********@bucket/x"),
+            ("warehouse.uri=abfss://box@account.dfs.core.windows.net/x", "abfss://box@account.dfs.core.windows.net/x"),
+            ("warehouse.uri=./a:b@c", "./a:b@c"),
+        ] {
+            let configuration = resolve("", &[], &[], &[set]).unwrap();
+            let (key, _) = set.split_once('=').unwrap();
+            assert_eq!(of(&configuration, key).0, Some(shown), "{set}");
+        }
     }
 
     fn of<'a>(configuration: &'a Configuration, key: &str) -> (Option<&'a str>, String) {
