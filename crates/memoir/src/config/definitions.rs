@@ -92,7 +92,7 @@ pub static DEFINITIONS: &[Definition] = &[
         "source.kind",
         "delta",
         Kind::Parsed { expected: "delta, files or kafka", set: |s, t| put(&mut s.source.kind, t) },
-        "Where events come from: `delta` (the `conversation_events` table), `files` (see `source.path`) or `kafka`.",
+        "Where events come from: `delta` (the `conversation_events` table), `files` (see `source.path`) or `kafka`, which is not in this version and refused.",
     ),
     unset(
         "source.path",
@@ -136,19 +136,19 @@ pub static DEFINITIONS: &[Definition] = &[
         "source.brokers",
         "localhost:9092",
         Kind::Text { set: |s, t| s.source.brokers = t },
-        "For `kafka`: the bootstrap servers, separated by commas.",
+        "For `kafka`, which is not in this version: the bootstrap servers, separated by commas.",
     ),
     key(
         "source.topic",
         "conversation_events",
         Kind::Text { set: |s, t| s.source.topic = t },
-        "For `kafka`: the topic.",
+        "For `kafka`, which is not in this version: the topic.",
     ),
-    key("source.group", "memoir", Kind::Text { set: |s, t| s.source.group = t }, "For `kafka`: the consumer group."),
+    key("source.group", "memoir", Kind::Text { set: |s, t| s.source.group = t }, "For `kafka`, which is not in this version: the consumer group."),
     unset(
         "source.client",
         Kind::TextMap { set: |s, name, t| drop(s.source.client.insert(name.to_owned(), t)) },
-        "For `kafka`: any key of librdkafka, as in `source.client.\"security.protocol\" = \"ssl\"`. In the environment, dots are underscores: `MEMOIR_SOURCE__CLIENT__SECURITY_PROTOCOL`.",
+        "For `kafka`, which is not in this version: any key of librdkafka, as in `source.client.\"security.protocol\" = \"ssl\"`. In the environment, dots are underscores: `MEMOIR_SOURCE__CLIENT__SECURITY_PROTOCOL`.",
     ),
     key(
         "state.path",
@@ -165,7 +165,7 @@ pub static DEFINITIONS: &[Definition] = &[
     unset(
         "state.checkpoint_uri",
         Kind::OptionalText { set: |s, t| s.state.checkpoint_uri = t },
-        "A shared folder or object store where another process finds a shard's state. Not set: one process on one machine.",
+        "Not in this version, and refused: a shared folder or object store where another process finds a shard's state. Not set: one process on one machine.",
     ),
     key(
         "processor.message_buffer_size",
@@ -237,7 +237,7 @@ pub static DEFINITIONS: &[Definition] = &[
         "processor.max_ahead",
         "1d",
         Kind::Duration { set: |s, d| s.processor.max_ahead = d },
-        "In event time, an event further past the wall clock than this is a dead letter.",
+        "An event further past the wall clock than this is a dead letter.",
     ),
     key(
         "processor.clock",
