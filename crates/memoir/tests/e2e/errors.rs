@@ -78,7 +78,12 @@ fn a_folder_without_permission_is_named() {
 fn a_source_that_is_not_there_is_named() {
     let workspace = Workspace::new();
     workspace.run(&["ingest", "none.ndjson"]).exited(2).says(&["none.ndjson"]);
-    workspace.process("none.ndjson", &[]).exited(1).says(&["none.ndjson", "source.path"]);
+    workspace.process("none.ndjson", &[]).exited(2).says(&["none.ndjson", "source.path"]);
+    workspace
+        .run(&Workspace::over_files("processing-time", "none.ndjson", &[]))
+        .exited(2)
+        .says(&["none.ndjson", "source.path"]);
+    assert!(!workspace.path("data/state").exists(), "a mistyped path makes no state");
 }
 
 #[test]
@@ -126,7 +131,26 @@ fn a_query_that_would_write_is_refused() {
 }
 
 #[test]
+fn a_daemon_that_did_not_start_leaves_a_backfill_its_clock() {
+    let workspace = with_chat();
+    workspace.process("chat.ndjson", &[]).succeeded();
+    // A path is looked for before there is a state, a glob by the source itself.
+    for path in ["none.ndjson", "none/*.ndjson"] {
+        workspace.run(&Workspace::over_files("available-now", path, &["processor.clock=processing_time"]));
+    }
+    workspace.append("chat.ndjson", &lines(&[Event::new("ada", 2, "My name is Ada.")]));
+    workspace.process("chat.ndjson", &[]).succeeded().says(&["events=1"]);
+    // Once it has run by the wall clock there is no way back, and that is a matter of configuration.
+    workspace.append("chat.ndjson", &lines(&[Event::new("ada", 3, "I work as a nurse.")]));
+    workspace.process("chat.ndjson", &["processor.clock=processing_time"]).succeeded();
+    workspace.process("chat.ndjson", &[]).exited(2).says(&["processing_time", "query.name"]);
+}
+
+#[test]
 fn kafka_says_that_it_is_not_there_yet() {
     let workspace = Workspace::new();
+    let kafka = ["--set", "source.kind=kafka", "--set", "extractor.kind=heuristic", "--format", "json"];
+    let outcome = workspace.run(&[&["doctor"], &kafka[..]].concat()).exited(1);
+    assert!(outcome.stdout.contains("kafka is not in this version"), "{}", outcome.stdout);
     workspace.run(&["run", "--set", "source.kind=kafka"]).exited(2).says(&["kafka", "source.topic"]);
 }
