@@ -24,7 +24,7 @@ use crate::worker::notify;
 use crate::{EngineError, EngineOptions, Halt, Metrics};
 
 /// Rows of one append, in bytes: what an append holds in memory.
-const MAX_APPEND_BYTES: usize = 32 << 20;
+const MAX_APPEND_BYTES: usize = 16 << 20;
 
 pub(crate) struct Drainer<'a> {
     pub sink: &'a dyn Sink,

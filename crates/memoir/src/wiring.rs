@@ -100,7 +100,7 @@ fn at_least(duration: Duration, least: Duration) -> Duration {
 
 /// Memory that the databases of all shards share: blocks that were read, and writes that were not flushed.
 pub fn state_resources() -> Resources {
-    Resources::new(64 << 20, 64 << 20)
+    Resources::new(32 << 20, 64 << 20)
 }
 
 /// What a new state is to be. Of one that exists its own manifest counts.
