@@ -141,5 +141,5 @@ fn a_daemon_takes_over_the_state_of_a_backfill_and_there_is_no_way_back_to_event
     assert_eq!((&**trigger, &**at), ("timer", "2026-01-05T09:10:20.000000Z"));
     daemon.signal("TERM");
     daemon.wait().succeeded().says(&["processing time"]);
-    workspace.process("chat.ndjson", &backfill).exited(1).says(&["processing time", "query.name"]);
+    workspace.process("chat.ndjson", &backfill).exited(2).says(&["processing time", "query.name"]);
 }

@@ -150,7 +150,7 @@ fn a_daemon_that_did_not_start_leaves_a_backfill_its_clock() {
 fn kafka_says_that_it_is_not_there_yet() {
     let workspace = Workspace::new();
     let kafka = ["--set", "source.kind=kafka", "--set", "extractor.kind=heuristic", "--format", "json"];
-    let outcome = workspace.run(&[&["doctor"], &kafka[..]].concat()).exited(1);
+    let outcome = workspace.run(&[&["doctor"][..], &kafka].concat()).exited(1);
     assert!(outcome.stdout.contains("kafka is not in this version"), "{}", outcome.stdout);
     workspace.run(&["run", "--set", "source.kind=kafka"]).exited(2).says(&["kafka", "source.topic"]);
 }
