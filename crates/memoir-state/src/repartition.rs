@@ -9,7 +9,9 @@
 //! so the outboxes must be empty. New shards go on with the highest epoch of the old ones: every mark that a table has
 //! is then at or below it.
 
-use memoir_core::source::Offset;
+use std::collections::BTreeMap;
+
+use memoir_core::source::{Offset, Position};
 use memoir_core::{Epoch, ShardId};
 use rocksdb::WriteBatch;
 
@@ -45,22 +47,23 @@ impl StateHome {
 
     fn check_settled(&self, stores: &[ShardStore]) -> Result<(), StateError> {
         let unsettled = |reason: String| StateError::NotSettled { path: self.path().to_owned(), reason };
-        let mut first: Option<Vec<_>> = None;
+        let mut first: Option<Positions> = None;
         for store in stores {
-            let mut positions = Vec::new();
-            store.scan(Table::Offsets, |key, value| {
-                let offset: Offset = decode(value, store.shard(), "offsets")?;
-                positions.push((key.to_vec(), offset.position));
-                Ok(())
-            })?;
+            let positions = positions(store)?;
             match &first {
-                Some(first) if *first != positions => {
-                    return Err(unsettled(format!(
-                        "shard {} has read further than others, or less far",
-                        store.shard()
-                    )));
+                Some(first) => {
+                    if let Some(source) = differing(first, &positions) {
+                        let earlier = if *source == store.meta()?.source {
+                            ""
+                        } else {
+                            ", which the state read before: set the source.* keys to it once more"
+                        };
+                        let shard = store.shard();
+                        return Err(unsettled(format!(
+                            "shard {shard} has not read as far in {source} as others{earlier}"
+                        )));
+                    }
                 }
-                Some(_) => {}
                 None => first = Some(positions),
             }
             let mut waits = false;
@@ -77,6 +80,31 @@ impl StateHome {
         }
         Ok(())
     }
+}
+
+/// By source, how far each partition was read. Also of sources that are not read any more: going back to one would read
+/// some records twice, or never.
+type Positions = BTreeMap<String, BTreeMap<String, Position>>;
+
+fn positions(store: &ShardStore) -> Result<Positions, StateError> {
+    let mut positions = Positions::new();
+    store.scan(Table::Offsets, |key, value| {
+        let offset: Offset = decode(value, store.shard(), "offsets")?;
+        let parsed = keys::parse_offset(key);
+        let (source, partition) = parsed.ok_or_else(|| store.damaged("offsets", "a key that is no partition"))?;
+        // A partition that was not begun is as far as one that nobody knows.
+        if offset.position != Position::default() {
+            positions.entry(source).or_default().insert(partition.to_owned(), offset.position);
+        }
+        Ok(())
+    })?;
+    Ok(positions)
+}
+
+/// A source that one has read further than the other.
+fn differing<'a>(one: &'a Positions, other: &'a Positions) -> Option<&'a str> {
+    let sources = one.keys().chain(other.keys());
+    sources.map(String::as_str).find(|source| one.get(*source) != other.get(*source))
 }
 
 /// The shards' own records and offsets.

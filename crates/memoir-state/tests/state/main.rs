@@ -4,6 +4,7 @@
 mod held;
 mod outbox;
 mod query_state;
+mod repartition;
 mod support;
 mod tables;
 mod timers;
