@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use memoir_core::processor::Processor;
+use memoir_core::processor::{Processor, StreamEvent as _};
 use memoir_core::rejected::{REJECTED, REJECTED_PLACE, rejected_fingerprint};
 use memoir_core::sink::TableScan;
 use memoir_core::table::{RowBuffer, RowError, RowReader, TableSchema, fingerprint};
@@ -46,6 +46,14 @@ struct Shard<'a> {
     outbox_rows: HashMap<(usize, u128), u64>,
     batch: EpochBatch,
     found: ShardFound,
+}
+
+/// Equal rows of a table that came of records alone.
+struct RowAtHand {
+    fingerprint: u128,
+    times: u64,
+    /// The only shard that can meet their record, where that is known.
+    shard: Option<ShardId>,
 }
 
 pub(super) struct Survey<'a, P: Processor> {
@@ -189,36 +197,39 @@ impl<'a, P: Processor> Survey<'a, P> {
     /// Reads a table whose rows came of records alone: equal ones stand side by side.
     pub fn rows(&mut self, scan: &dyn TableScan, at: usize, table: &'static TableSchema) -> Result<(), EngineError> {
         let order = if table.name == REJECTED.name { REJECTED_PLACE } else { &[] };
-        let mut at_hand: Option<(u128, u64)> = None;
+        let mut at_hand: Option<RowAtHand> = None;
         for buffer in scan.rows(table, order)? {
             each_row(table, &buffer?, |row| {
                 let fingerprint = row_fingerprint(table, row)?;
                 match &mut at_hand {
-                    Some((held, times)) if *held == fingerprint => *times += 1,
+                    Some(held) if held.fingerprint == fingerprint => held.times += 1,
                     _ => {
-                        if let Some((fingerprint, times)) = at_hand.replace((fingerprint, 1)) {
-                            self.hold_row(at, table, fingerprint, times)?;
+                        let next = RowAtHand { fingerprint, times: 1, shard: self.shard_of(table, row)? };
+                        if let Some(held) = at_hand.replace(next) {
+                            self.hold_row(at, table, &held)?;
                         }
                     }
                 }
                 Ok(())
             })?;
         }
-        match at_hand {
-            Some((fingerprint, times)) => self.hold_row(at, table, fingerprint, times),
-            None => Ok(()),
-        }
+        at_hand.map_or(Ok(()), |held| self.hold_row(at, table, &held))
     }
 
-    fn hold_row(
-        &mut self,
-        at: usize,
-        table: &'static TableSchema,
-        fingerprint: u128,
-        times: u64,
-    ) -> Result<(), EngineError> {
-        // A row does not tell its key: every shard gets it, and the one that is given its record uses it up.
-        for shard in &mut self.work {
+    /// The shard that will be given a row's record, where the row tells: an archived event does, a dead letter may have
+    /// been one of anybody's.
+    fn shard_of(&self, table: &TableSchema, row: &[u8]) -> Result<Option<ShardId>, EngineError> {
+        if table.name != P::Event::SCHEMA.name {
+            return Ok(None);
+        }
+        let event = P::Event::from_row(&mut RowReader::new(row)).map_err(damaged(table))?;
+        Ok(event.ok().map(|event| ShardId::of_key(event.key(), self.shards)))
+    }
+
+    fn hold_row(&mut self, at: usize, table: &'static TableSchema, held: &RowAtHand) -> Result<(), EngineError> {
+        let RowAtHand { fingerprint, times, shard: of } = *held;
+        // Where a row does not tell its key every shard gets it, and the one that is given its record uses it up.
+        for shard in self.work.iter_mut().filter(|shard| of.is_none_or(|of| of == shard.store.shard())) {
             let waiting = shard.outbox_rows.get(&(at, fingerprint)).copied().unwrap_or(0).min(times);
             if waiting > 0 {
                 shard.found.rows.insert((at, fingerprint), waiting);

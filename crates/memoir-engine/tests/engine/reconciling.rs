@@ -5,9 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
 use memoir_core::ConversationEvent;
+use memoir_core::processor::StreamEvent as _;
 use memoir_core::profile::{AuditRows, ProfileConfig, emission_id};
 use memoir_core::source::{ReadUntil, StartAt};
+use memoir_core::table::{RowBuffer, fingerprint};
 use memoir_engine::{Answerer, Ending, EngineError, Finding, Halt, Reconciled, Summary};
+use memoir_state::ShardStore;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -330,10 +333,24 @@ fn dead_letters_and_archived_events_are_not_appended_again() {
     assert_eq!(reconciled.tables.iter().map(|table| table.held).collect::<Vec<_>>(), [3, 3, 2, 5]);
     // Held rows that are not used up are found again.
     assert_eq!(query.reconcile().tables.iter().map(|table| table.held).collect::<Vec<_>>(), [3, 3, 2, 5]);
+    // An archived event is held by the shard that will be given it, and by no other.
+    let held = |query: &Query| {
+        let (_, stores) = query.stores();
+        let holding = |event: &ConversationEvent| {
+            let mut row = RowBuffer::default();
+            event.write_row(&mut row.row());
+            let of =
+                |store: &ShardStore| store.held_row(ConversationEvent::SCHEMA.name, fingerprint(&row.bytes)).unwrap();
+            stores.iter().map(of).sum::<u64>()
+        };
+        messages(0, 5).iter().map(holding).collect::<Vec<_>>()
+    };
+    assert_eq!(held(&query), [1; 5]);
     log.feed(&messages(5, 1));
     log.feed_bad("it is no event", None);
     query.metrics = Arc::default();
     run(&query, &log).unwrap();
+    assert_eq!(held(&query), [0; 5], "all of them were used up");
     assert_eq!(query.sink.archived(), messages(0, 6));
     assert_eq!(query.sink.rejected().len(), 3);
     assert_eq!(query.metrics.events.get(), 6);
