@@ -6,6 +6,7 @@ mod bundle;
 mod cli;
 mod commands;
 mod config;
+mod dead_letters;
 mod eval;
 mod exit;
 mod extractor;

@@ -70,17 +70,19 @@ pub fn open<E: StreamEvent>(
     if path == "-" {
         return Ok(Box::new(StreamSource::standard_input(options, clock)));
     }
-    if is_stream(Path::new(path)) {
+    if is_stream(path) {
         return Ok(Box::new(StreamSource::at(Path::new(path), options, clock)?));
     }
     Ok(Box::new(FileSource::new(path, options, clock)?))
 }
 
-/// Whether this is a pipe or device, which can be read once and has no places to go back to.
-fn is_stream(path: &Path) -> bool {
+/// Whether this is standard input, a pipe or a device, which can be read once and has no places to go back to.
+#[must_use]
+pub fn is_stream(path: &str) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
-    std::fs::metadata(path).is_ok_and(|metadata| {
-        let kind = metadata.file_type();
-        kind.is_fifo() || kind.is_char_device()
-    })
+    path == "-"
+        || std::fs::metadata(path).is_ok_and(|metadata| {
+            let kind = metadata.file_type();
+            kind.is_fifo() || kind.is_char_device()
+        })
 }

@@ -1,8 +1,10 @@
 //! Records that are no events: each becomes a dead letter with its place and the reason, and the run goes on.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
-use crate::support::{Event, Workspace, lines, text};
+use crate::support::{Event, Running, Workspace, lines, text};
 
 /// Good events around one bad record of each kind, with a word of the reason that is expected.
 fn kinds_of_bad_records() -> Vec<(Vec<u8>, &'static str)> {
@@ -71,10 +73,50 @@ fn ingest_refuses_the_same_records_in_the_same_way() {
     write_mixed(&workspace);
     for appended in ["Appended 2 events", "Appended 0 events"] {
         let ingest = ["ingest", "mixed.ndjson", "--set", "source.max_line_bytes=2048"];
-        let outcome = workspace.run(&ingest).succeeded().says(&["11 records", "conversation_events_rejected"]);
+        let new = if appended == "Appended 2 events" { "11 of them are new" } else { "0 of them are new" };
+        let outcome = workspace.run(&ingest).succeeded().says(&["11 records", new, "conversation_events_rejected"]);
         assert!(outcome.stdout.contains(appended), "{}", outcome.stdout);
         assert_dead_letters(&workspace);
     }
+}
+
+#[test]
+fn each_stream_of_ingest_has_dead_letters_of_its_own() {
+    let workspace = Workspace::new();
+    for content in ["no JSON\n", "nor this\n"] {
+        workspace.write("piped", content);
+        let mut command = workspace.command(&["ingest", "-"]);
+        command.stdin(Stdio::from(std::fs::File::open(workspace.path("piped")).unwrap()));
+        Running::start(command).wait().succeeded().says(&["1 of them are new"]);
+    }
+    let mut records: Vec<_> = workspace.query(REJECTED).iter().map(|row| text(row, "record").to_owned()).collect();
+    records.sort();
+    assert_eq!(records, ["no JSON", "nor this"]);
+}
+
+#[test]
+fn a_file_that_grows_has_each_dead_letter_once() {
+    let workspace = Workspace::new();
+    for number in 1..=3 {
+        workspace.append("growing.ndjson", &format!("no JSON {number}\n"));
+        workspace.run(&["ingest", "growing.ndjson"]).succeeded().says(&["1 of them are new"]);
+    }
+    assert_eq!(workspace.query(REJECTED).len(), 3);
+    // The file is replaced: other records at the same lines are other dead letters.
+    workspace.write("growing.ndjson", "something else\n");
+    workspace.run(&["ingest", "growing.ndjson"]).succeeded().says(&["1 of them are new"]);
+    assert_eq!(workspace.query(REJECTED).len(), 4);
+}
+
+#[test]
+fn an_input_of_nothing_but_bad_records_is_written_in_slices() {
+    let workspace = Workspace::new();
+    let bad: String = (0..3000).map(|number| format!("{number} {}\n", "x".repeat(4000))).collect();
+    workspace.write("bad.ndjson", bad);
+    workspace.run(&["ingest", "bad.ndjson"]).succeeded().says(&["3000 records", "3000 of them are new"]);
+    assert_eq!(workspace.query("SELECT position FROM conversation_events_rejected").len(), 3000);
+    // One commit made the table, and each slice is one.
+    assert!(workspace.commits("conversation_events_rejected") >= 3);
 }
 
 #[test]
