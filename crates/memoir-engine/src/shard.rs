@@ -3,7 +3,7 @@
 //! Everything between two commits is one epoch: it is in memory until [`Shard::commit`] writes it at once. So a crash
 //! anywhere leaves the shard as it was after its last commit, and the records since then are read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -63,7 +63,7 @@ pub(crate) struct Shard<'a, P: Processor> {
     /// Sees what the last commit left; made when first needed after it.
     reader: Option<StateReader<'a>>,
     offsets: BTreeMap<Arc<str>, Offset>,
-    moved_offsets: Vec<Arc<str>>,
+    moved_offsets: BTreeSet<Arc<str>>,
     pending: PendingRequests<P::Request>,
     held: Held,
     /// The epoch's changes that are already final: requests asked and answered, what is held used up.
@@ -94,7 +94,7 @@ impl<'a, P: Processor> Shard<'a, P> {
             states: StateCache::new(cache_bytes),
             reader: None,
             offsets: offsets.collect(),
-            moved_offsets: Vec::new(),
+            moved_offsets: BTreeSet::new(),
             pending,
             held: Held::open(store)?,
             batch: EpochBatch::default(),
@@ -176,9 +176,7 @@ impl<'a, P: Processor> Shard<'a, P> {
     pub fn advance(&mut self, partition: &Arc<str>, offset: &Offset) {
         if self.offsets.get(partition).is_none_or(|held| held.position < offset.position) {
             self.offsets.insert(Arc::clone(partition), offset.clone());
-            if !self.moved_offsets.contains(partition) {
-                self.moved_offsets.push(Arc::clone(partition));
-            }
+            self.moved_offsets.insert(Arc::clone(partition));
         }
     }
 
@@ -361,7 +359,7 @@ impl<'a, P: Processor> Shard<'a, P> {
                 *first_timer = (due, String::new());
             }
         });
-        for partition in self.moved_offsets.drain(..) {
+        for partition in std::mem::take(&mut self.moved_offsets) {
             if let Some(offset) = self.offsets.get(&partition) {
                 batch.put_offset(&self.meta.source, &partition, offset);
             }
