@@ -19,6 +19,6 @@ pub enum ConnectError {
 
 impl From<ConnectError> for SourceError {
     fn from(error: ConnectError) -> Self {
-        Self::because(error.to_string(), error)
+        Self::new(error.to_string())
     }
 }

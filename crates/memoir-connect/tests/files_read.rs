@@ -343,6 +343,33 @@ fn what_can_t_be_read_stops_an_available_now_run_with_the_path_and_what_to_do() 
 }
 
 #[test]
+fn the_same_files_go_on_whatever_path_they_are_found_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let (there, moved) = (folder.path().join("in"), folder.path().join("moved"));
+    fs::create_dir(&there).unwrap();
+    append(&there.join("a.ndjson"), &lines(0..3));
+    let mut reader = Reader::default();
+    assert_eq!(reader.run(there.join("a.ndjson")), [0, 1, 2]);
+    assert_eq!(reader.run(&there), NOTHING);
+    fs::rename(&there, &moved).unwrap();
+    append(&moved.join("b.ndjson"), &lines([3]));
+    assert_eq!(reader.run(&moved), [3]);
+    // So a state keeps their offsets under one name.
+    for path in [there.join("a.ndjson"), there, moved] {
+        assert_eq!(files(path).identity(), "files");
+    }
+}
+
+#[test]
+fn what_a_source_fails_with_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Reader::default().resume(files(folder.path().join("none")), WhatIsThere).err().unwrap();
+    assert!(std::error::Error::source(&error).is_none(), "{error}");
+    let error = memoir_core::source::SourceError::from(memoir_connect::ConnectError::NoPath);
+    assert!(error.message.contains("source.path") && std::error::Error::source(&error).is_none(), "{error}");
+}
+
+#[test]
 fn a_source_says_what_it_reads_by_its_absolute_path() {
     let source = FileOptions::default();
     let described = files_with("/data/./chat/*.gz", source).describe();

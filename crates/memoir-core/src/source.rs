@@ -117,6 +117,9 @@ pub enum Polled {
 pub struct SourceError {
     /// What failed, on what, and what to do.
     pub message: String,
+    /// Whether the same may go through later.
+    pub transient: bool,
+    /// What the message does not tell: whoever prints an error prints its causes behind it.
     #[source]
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -124,19 +127,25 @@ pub struct SourceError {
 impl SourceError {
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), cause: None }
+        Self { message: message.into(), transient: false, cause: None }
     }
 
     #[must_use]
     pub fn because(message: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { message: message.into(), cause: Some(cause.into()) }
+        Self { message: message.into(), transient: false, cause: Some(cause.into()) }
     }
 }
 
 /// Reads events. Blocking: it has a thread of its own.
 pub trait Source<E>: Send {
-    /// What this source is, in words that stay the same from run to run: `files:/data/chat`. Kept in the state.
+    /// What this source is now, for people: `files:/data/chat`.
     fn describe(&self) -> String;
+
+    /// The name under which a state keeps the offsets of this source. It stays the same from run to run, and as long as
+    /// the partitions are told apart by themselves, also when the source is found at another place.
+    fn identity(&self) -> String {
+        self.describe()
+    }
 
     /// Where a new state begins, as offsets that are then kept by every shard; partitions that are not named begin at
     /// their first record. Called once in the life of a state for each source.

@@ -10,7 +10,7 @@ use memoir_core::source::{Offset, Position, Source};
 use memoir_core::table::TableSchema;
 use memoir_core::{Epoch, ShardId};
 use memoir_state::{EpochBatch, Manifest, Origin, ShardMeta, ShardStore};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{ClockMode, EngineError, EngineOptions};
 
@@ -178,7 +178,7 @@ pub(crate) fn source<E>(
     options: &EngineOptions,
     stores: &[ShardStore],
 ) -> Result<Binding, EngineError> {
-    let name = source.describe();
+    let name = source.identity();
     let mut binding = Binding { source: name.clone(), new_origin: None, begins: Vec::new(), offsets: Vec::new() };
     let Some(first) = stores.first() else { return Ok(binding) };
     let origin = match first.meta()?.origins.into_iter().find(|origin| origin.source == name) {
@@ -189,6 +189,11 @@ pub(crate) fn source<E>(
             origin
         }
     };
+    let before = first.meta()?.source;
+    if !before.is_empty() && before != name {
+        let (now, at) = (&name, source.describe());
+        warn!(%before, %now, %at, "the state read another source before: events that both hold may be taken twice");
+    }
     let mut held_by_all = Vec::with_capacity(stores.len());
     for (at, store) in stores.iter().enumerate() {
         let mut held = store.offsets(&name)?;

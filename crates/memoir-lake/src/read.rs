@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use deltalake::DeltaTable;
 use deltalake::arrow::datatypes::DataType;
 use deltalake::datafusion::execution::SendableRecordBatchStream;
@@ -64,6 +65,26 @@ impl TableReader {
             order: order.iter().map(|name| (*name).to_owned()).collect(),
             table: warehouse.open_table(schema.name).await?,
         })
+    }
+
+    /// The id that the table was given when it was made.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn table_id(&self) -> Result<&str, LakeError> {
+        let state = self.table.snapshot();
+        let state = state.map_err(|error| LakeError::delta(self.path.clone(), "read the log of", error))?;
+        Ok(state.metadata().id())
+    }
+
+    /// What the log says of one version, byte by byte: never changed, and not the same in two tables. `None` where it
+    /// was cleaned away.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub async fn commit_bytes(&self, version: u64) -> Result<Option<Bytes>, LakeError> {
+        let read = self.table.log_store().read_commit_entry(version).await;
+        read.map_err(|error| LakeError::delta(self.path.clone(), "read the log of", error))
     }
 
     /// Where the table is, for people.

@@ -5,6 +5,8 @@
 //! * **Position.** The version, and how many of its rows were taken. Behind the last row of version `v` it is
 //!   `(v + 1, 0)`. A snapshot at version `v` counts as the rows of version `v`; the notes of an offset say that it is
 //!   one, so that a restart in its middle reads the same snapshot again and passes over what was taken.
+//! * **Which table.** A table may be moved. One that was made anew has another id, and an older copy that has grown
+//!   since has another commit in place of the one that was read last: both are refused.
 //! * **What is no news.** A compaction adds no rows. A version that removes or changes rows stops the run, unless
 //!   [`DeltaOptions::skip_change_commits`] passes over it. A version that is no longer there is an error.
 //!

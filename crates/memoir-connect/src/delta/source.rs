@@ -11,7 +11,7 @@ use memoir_core::time::{Clock, Timestamp};
 use memoir_lake::{Changes, LakeError, RowStream, TableReader, Warehouse};
 
 use super::DeltaOptions;
-use super::notes::Notes;
+use super::notes::{Commit, Notes};
 use super::row_json::row_as_json;
 use crate::decode::{Decoder, RecordPlace};
 
@@ -53,7 +53,7 @@ impl DeltaSource {
             reader: None,
             until: ReadUntil::WhatIsThere,
             position: Position::default(),
-            notes: Notes::from_changes(0),
+            notes: Notes::from_changes("", 0),
             latest: None,
             rows: None,
         }
@@ -83,8 +83,19 @@ impl DeltaSource {
     /// A snapshot of the table as it is now, from its first row on.
     fn snapshot_now(&mut self, schema: &TableSchema) -> Result<Offset, SourceError> {
         let latest = self.latest_version(schema)?;
-        let notes = Notes::from_snapshot(latest);
+        let notes = Notes::from_snapshot(&self.table_id(schema)?, latest);
         notes.at(notes.begin())
+    }
+
+    fn table_id(&mut self, schema: &TableSchema) -> Result<String, SourceError> {
+        self.reader(schema)?.table_id().map(str::to_owned).map_err(failed)
+    }
+
+    /// A commit as it is now; `None` where it was cleaned away.
+    fn commit(&mut self, schema: &TableSchema, version: u64) -> Result<Option<Commit>, SourceError> {
+        let warehouse = self.warehouse.clone();
+        let bytes = warehouse.block_on(self.reader(schema)?.commit_bytes(version)).map_err(failed)?;
+        Ok(bytes.map(|bytes| Commit::of(version, &bytes)))
     }
 
     /// The first version that was committed at `time` or later.
@@ -120,21 +131,48 @@ impl DeltaSource {
     /// Whether the version at the position can be read now.
     fn is_there(&mut self, schema: &TableSchema) -> Result<bool, SourceError> {
         if self.until == ReadUntil::Stopped && self.latest.is_none_or(|latest| latest < self.position.major) {
-            self.latest = Some(self.latest_version(schema)?);
+            let latest = self.latest_version(schema)?;
+            if self.latest != Some(latest) {
+                self.check_same(schema, latest)?;
+            }
+            self.latest = Some(latest);
         }
-        let Some(latest) = self.latest else { return Ok(false) };
-        if self.position.major > latest + 1 && self.until == ReadUntil::Stopped {
-            return Err(self.went_back(schema, latest));
-        }
-        Ok(self.position.major <= latest)
+        Ok(self.latest.is_some_and(|latest| self.position.major <= latest))
     }
 
-    fn went_back(&self, schema: &TableSchema, latest: u64) -> SourceError {
+    /// Whether the table that is there now is the one that was read so far, with all that was read.
+    fn check_same(&mut self, schema: &TableSchema, latest: u64) -> Result<(), SourceError> {
+        let last_read = self.notes.last_read;
+        let read_to = last_read.map(|commit| commit.version).max(self.position.major.checked_sub(1));
+        if let Some(read_to) = read_to.filter(|read_to| *read_to > latest) {
+            let found = format!("is at version {latest}, but was read up to version {read_to}");
+            return Err(self.other_table(schema, &found));
+        }
+        if let Some(read) = last_read {
+            match self.commit(schema, read.version)? {
+                Some(found) if found == read => return Ok(()),
+                Some(_) => {
+                    let found = format!("has another version {} than the one that was read", read.version);
+                    return Err(self.other_table(schema, &found));
+                }
+                None => {}
+            }
+        }
+        // Only the id is left to tell, and it is that of the table as it was when it was opened.
+        self.reader = None;
+        let id = self.table_id(schema)?;
+        if id != self.notes.table {
+            let found = format!("has the id {id}, and the one that was read has the id {}", self.notes.table);
+            return Err(self.other_table(schema, &found));
+        }
+        Ok(())
+    }
+
+    fn other_table(&self, schema: &TableSchema, found: &str) -> SourceError {
         SourceError::new(format!(
-            "table {} is at version {latest}, but was read up to version {}: it was made anew, or an old copy was \
-             restored; begin with another query.name",
-            self.warehouse.table_path(schema.name),
-            self.position.major - 1
+            "table {} {found}: it was made anew, or an old copy was restored; put back the table that was read, or \
+             begin with another query.name",
+            self.warehouse.table_path(schema.name)
         ))
     }
 
@@ -152,7 +190,10 @@ impl DeltaSource {
                 reader.changes(version, taken).await
             }
         });
-        match changes.map_err(failed)? {
+        let changes = changes.map_err(failed)?;
+        // Cleaned away in this moment: then the id has to do.
+        self.notes.last_read = self.commit(schema, version)?;
+        match changes {
             Changes::Rows(stream) => {
                 self.rows = Some(VersionRows { stream, buffer: RowBuffer::default(), at: 0 });
             }
@@ -232,17 +273,18 @@ impl DeltaSource {
 }
 
 fn failed(error: LakeError) -> SourceError {
-    SourceError::because(error.to_string(), error)
-}
-
-/// Whether the same may go through at the next poll.
-fn is_transient(error: &SourceError) -> bool {
-    error.cause.as_ref().and_then(|cause| cause.downcast_ref::<LakeError>()).is_some_and(LakeError::is_transient)
+    // Its message tells its causes, so they are not handed on.
+    SourceError { transient: error.is_transient(), ..SourceError::new(error.to_string()) }
 }
 
 impl<E: StreamEvent> Source<E> for DeltaSource {
     fn describe(&self) -> String {
         format!("delta:{}", self.warehouse.table_path(E::SCHEMA.name))
+    }
+
+    /// The table of events, wherever the warehouse is. That it is the same table is looked after by [`Notes`].
+    fn identity(&self) -> String {
+        format!("delta:{}", E::SCHEMA.name)
     }
 
     /// A time is that of the commit.
@@ -253,7 +295,10 @@ impl<E: StreamEvent> Source<E> for DeltaSource {
             StartAt::Time(time) => self.first_version_from(E::SCHEMA, *time)?,
             StartAt::Version(version) => self.first_version(E::SCHEMA, *version)?,
         };
-        let notes = Notes::from_changes(version);
+        let mut notes = Notes::from_changes(&self.table_id(E::SCHEMA)?, version);
+        if let Some(before) = version.checked_sub(1) {
+            notes.last_read = self.commit(E::SCHEMA, before)?;
+        }
         Ok(vec![(PARTITION.to_owned(), notes.at(notes.begin())?)])
     }
 
@@ -267,10 +312,7 @@ impl<E: StreamEvent> Source<E> for DeltaSource {
         // Nothing lies before where the state began.
         let position = offset.position.max(self.notes.begin());
         (self.position, self.until, self.rows, self.latest) = (position, until, None, Some(latest));
-        if self.position.major > latest + 1 {
-            return Err(self.went_back(E::SCHEMA, latest));
-        }
-        Ok(())
+        self.check_same(E::SCHEMA, latest)
     }
 
     fn poll(&mut self, batch: &mut SourceBatch<E>, max_records: usize) -> Result<Polled, SourceError> {
@@ -280,7 +322,7 @@ impl<E: StreamEvent> Source<E> for DeltaSource {
         if let Err(error) = filled {
             // The stream is in an unknown place; the position is not.
             self.rows = None;
-            if self.until == ReadUntil::WhatIsThere || !is_transient(&error) {
+            if self.until == ReadUntil::WhatIsThere || !error.transient {
                 return Err(error);
             }
             tracing::warn!(%error, "the table can't be read now: it is tried again");

@@ -26,7 +26,7 @@ impl FileSource {
     fn offsets_at(&mut self, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<(String, Offset)>, SourceError> {
         let listed = self.listing.list();
         if let Some((path, error)) = listed.unreadable.into_iter().next() {
-            return Err(cannot_read(&path, error));
+            return Err(cannot_read(&path, &error));
         }
         let mut candidates = Vec::new();
         for found in listed.files {
@@ -38,7 +38,7 @@ impl FileSource {
         tracked.attribute(candidates, &HashSet::new());
         let mut offsets = Vec::with_capacity(tracked.files.len());
         for file in &mut tracked.files {
-            file.skip_until(&self.options, &is_wanted).map_err(|error| cannot_read(&file.shown, error))?;
+            file.skip_until(&self.options, &is_wanted).map_err(|error| cannot_read(&file.shown, &error))?;
             offsets.push((file.id.clone(), file.offset()?));
         }
         Ok(offsets)

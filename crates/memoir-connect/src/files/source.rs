@@ -178,7 +178,7 @@ impl FileSource {
     fn unreadable(&mut self, unreadable: Vec<(PathBuf, io::Error)>) -> Result<(), SourceError> {
         for (path, error) in unreadable {
             if !self.follows() {
-                return Err(cannot_read(&path, error));
+                return Err(cannot_read(&path, &error));
             }
             if self.warned.insert(path.clone()) {
                 tracing::warn!(path = %path.display(), %error, "a file can't be read: it is tried again at each look");
@@ -286,19 +286,24 @@ impl FileSource {
     }
 }
 
-pub(super) fn cannot_read(path: &Path, error: io::Error) -> SourceError {
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> SourceError {
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "give the user that runs memoir the right to read it, or leave it out of source.path with a glob"
         }
         _ => "check the disk, or leave it out of source.path with a glob",
     };
-    SourceError::because(format!("{}: can't be read ({error}); {remedy}", path.display()), error)
+    SourceError::new(format!("{}: can't be read ({error}); {remedy}", path.display()))
 }
 
 impl<E: StreamEvent> Source<E> for FileSource {
     fn describe(&self) -> String {
         format!("files:{}", self.listing.path().display())
+    }
+
+    /// Each partition is told by its own path and head, so the same files are known whatever path they are found by.
+    fn identity(&self) -> String {
+        "files".to_owned()
     }
 
     /// With a time, each file begins at its first event of that time or later; what comes behind it in the file is

@@ -134,9 +134,10 @@ impl StreamSource {
     fn fill<E: StreamEvent>(&mut self, batch: &mut SourceBatch<E>, max_records: usize) -> Result<(), SourceError> {
         let full_at = self.lines.position().major + BATCH_BYTES;
         while batch.records.len() < max_records && self.lines.position().major < full_at && !self.ended {
-            let next = self.lines.next().map_err(|error| {
-                SourceError::because(format!("{}: can't be read any further ({error})", self.name), error)
-            })?;
+            let next = self
+                .lines
+                .next()
+                .map_err(|error| SourceError::new(format!("{}: can't be read any further ({error})", self.name)))?;
             let (event, line) = match next {
                 Next::Line(line, behind) => {
                     let place = || RecordPlace {

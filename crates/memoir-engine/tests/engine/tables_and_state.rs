@@ -182,6 +182,16 @@ fn a_state_goes_on_from_another_source_and_takes_nothing_of_the_first_one_again(
 }
 
 #[test]
+fn a_source_that_is_found_at_another_place_goes_on_where_it_was() {
+    let query = Query::new(&config(), 2);
+    let log = Log::of(&messages(0, 20), 2);
+    for cut in [3, 5] {
+        query.run(&mut MemorySource::new(&log, &[cut], Stop::Never), now()).unwrap();
+        assert_eq!((query.metrics.events.get(), query.metrics.duplicates.get()), (20, 0), "batches of {cut}");
+    }
+}
+
+#[test]
 fn a_new_state_that_starts_at_the_latest_takes_what_comes_after_it_was_made_also_over_a_failure() {
     let mut query = Query::new(&config(), 5);
     query.options.start = StartAt::Latest;

@@ -47,6 +47,48 @@ fn a_folder_and_a_glob_with_plain_gzip_and_zstd_files_are_read_in_the_order_of_t
 }
 
 #[test]
+fn the_same_files_by_another_path_are_not_read_again() {
+    let (lines, expected) = load();
+    let workspace = Workspace::new();
+    workspace.write("in/a.ndjson", lines.concat());
+    workspace.process("in/a.ndjson", &[]).succeeded().says(&["events=600"]);
+    workspace.process("in", &[]).succeeded().says(&["events=0"]);
+    std::fs::rename(workspace.path("in"), workspace.path("moved")).unwrap();
+    workspace.process("moved/*.ndjson", &[]).succeeded().says(&["events=0"]);
+    assert_eq!(workspace.audit(), expected);
+}
+
+#[test]
+fn a_table_of_events_that_was_made_anew_is_refused_whatever_its_version() {
+    let workspace = Workspace::new();
+    let ingest = |number| {
+        let name = format!("{number}.ndjson");
+        workspace.write(&name, Event::new("ada", number, "I live in Leeds.").line());
+        workspace.run(&["ingest", &name]).succeeded();
+    };
+    let run = ["run", "--trigger", "available-now"];
+    ingest(1);
+    workspace.run(&run).succeeded().says(&["events=1"]);
+    std::fs::remove_dir_all(workspace.table("conversation_events")).unwrap();
+    (2..6).for_each(ingest);
+    let refused = workspace.run(&run);
+    let told = refused.stderr.matches("made anew").count();
+    assert_eq!(told, 1, "{}", refused.stderr);
+    refused.exited(1).says(&["conversation_events", "made anew", "query.name"]);
+}
+
+#[test]
+fn a_state_that_goes_on_from_another_source_says_so() {
+    let workspace = Workspace::new();
+    workspace.write("chat.ndjson", Event::new("ada", 1, "I live in Leeds.").line());
+    workspace.process("chat.ndjson", &[]).succeeded();
+    workspace.write("later.ndjson", Event::new("ada", 2, "My name is Ada.").line());
+    workspace.run(&["ingest", "later.ndjson"]).succeeded();
+    let outcome = workspace.run(&["run", "--trigger", "available-now"]).succeeded();
+    outcome.says(&["another source before", "files", "delta:conversation_events", "events=1"]);
+}
+
+#[test]
 fn standard_input_is_read_to_its_end() {
     let (lines, expected) = load();
     for content in [lines.concat().into_bytes(), gzip(lines.concat().as_bytes())] {

@@ -122,7 +122,12 @@ impl MemorySource {
 }
 
 impl Source<ConversationEvent> for MemorySource {
+    /// Not the same in every run, as the path of files is not.
     fn describe(&self) -> String {
+        format!("{} in batches of {:?}", self.log.name, self.cuts)
+    }
+
+    fn identity(&self) -> String {
         self.log.name.clone()
     }
 
