@@ -361,6 +361,18 @@ fn the_same_files_go_on_whatever_path_they_are_found_by() {
 }
 
 #[test]
+fn a_file_that_begins_like_one_that_is_still_elsewhere_is_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first.ndjson"), folder.path().join("second.ndjson"));
+    append(&first, &lines(0..60));
+    append(&second, &lines((0..55).chain(100..120)));
+    let mut reader = Reader::default();
+    assert_eq!(reader.run(&first).len(), 60);
+    assert_eq!(reader.run(&second), (0..55).chain(100..120).collect::<Vec<_>>());
+    assert_eq!(reader.run(folder.path()), NOTHING);
+}
+
+#[test]
 fn what_a_source_fails_with_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let error = Reader::default().resume(files(folder.path().join("none")), WhatIsThere).err().unwrap();

@@ -5,11 +5,12 @@
 //! was followed), then the same path, then an equal head alone (renamed while nobody looked). What is left is new.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::PathBuf;
 
 use memoir_core::source::{Offset, Position, SourceError};
 
-use super::identity::{Damage, Head, Inode, Notes, Stat, partition_id};
+use super::identity::{Damage, Head, Inode, Notes, Stat, partition_id, read_head};
 use super::listing::Found;
 use super::reading::FileReader;
 
@@ -118,6 +119,12 @@ impl Tracked {
     /// Whether a file that begins with `head` may be this one.
     fn may_be(&self, found: &Found, head: &[u8]) -> bool {
         !self.closed && found.stat.size >= self.notes.raw_bytes && self.notes.head.begins(head)
+    }
+
+    /// Whether it lies where it was, though out of sight: then another file that begins alike is none of its names.
+    fn is_still_there(&self) -> bool {
+        let head = File::open(&self.notes.path).and_then(|file| read_head(&file));
+        head.is_ok_and(|head| self.notes.head.begins(&head))
     }
 
     /// Whether the file found is this one, where it has always been: the one case that leaves no choice.
@@ -271,7 +278,8 @@ impl TrackedFiles {
             heads
                 .filter_map(|head| by_head.get(&head))
                 .flat_map(|files| files.iter().rev())
-                .find(|index| free.contains(index) && may_be(index, candidate))
+                .filter(|index| free.contains(index) && may_be(index, candidate))
+                .find(|index| !self.files.get(**index).is_some_and(Tracked::is_still_there))
                 .copied()
         });
         matched
