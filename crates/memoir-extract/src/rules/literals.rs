@@ -29,22 +29,29 @@ pub(super) fn required(hir: &Hir) -> Vec<AnyOf> {
 struct Literals {
     /// All of them, where they are few.
     exact: Option<AnyOf>,
+    /// Each of them begins with one of these.
+    prefix: Option<AnyOf>,
     /// Each of them holds one of each of these sets.
     inner: Vec<AnyOf>,
 }
 
 impl Literals {
     fn exact(texts: AnyOf) -> Self {
-        Self { exact: Some(texts), inner: Vec::new() }
+        Self { exact: Some(texts), prefix: None, inner: Vec::new() }
     }
 
     fn unknown() -> Self {
-        Self { exact: None, inner: Vec::new() }
+        Self { exact: None, prefix: None, inner: Vec::new() }
+    }
+
+    /// What the texts begin with, as far as it is known.
+    fn head(&self) -> Option<&AnyOf> {
+        self.exact.as_ref().or(self.prefix.as_ref())
     }
 
     /// The sets that are worth looking for. An empty literal, which every text holds, makes a set useless.
     fn all(self) -> Vec<AnyOf> {
-        self.exact.into_iter().chain(self.inner).filter(|set| weight(set) > 0).collect()
+        self.exact.into_iter().chain(self.prefix).chain(self.inner).filter(|set| weight(set) > 0).collect()
     }
 
     fn best(self) -> Option<AnyOf> {
@@ -77,10 +84,10 @@ impl Literals {
                         if let Some(texts) = &mut exact {
                             texts.push(String::new());
                         }
-                        Self { exact, inner: Vec::new() }
+                        Self { exact, ..Self::unknown() }
                     }
                     (0, _) => Self::unknown(),
-                    _ => Self { exact: None, inner: sub.all() },
+                    _ => Self { exact: None, prefix: sub.head().cloned(), inner: sub.all() },
                 }
             }
             HirKind::Alternation(parts) => Self::any_of(parts.iter().map(Self::of)),
@@ -89,34 +96,47 @@ impl Literals {
     }
 
     fn any_of(parts: impl Iterator<Item = Self>) -> Self {
-        let (mut exact, mut inner) = (Some(Vec::new()), Some(Vec::new()));
+        let (mut exact, mut prefix, mut inner) = (Some(Vec::new()), Some(Vec::new()), Some(Vec::new()));
         for part in parts {
+            prefix = merged(prefix, part.head().cloned());
             exact = merged(exact, part.exact.clone());
             inner = merged(inner, part.best());
         }
-        Self { exact, inner: inner.into_iter().collect() }
+        Self { exact, prefix, inner: inner.into_iter().collect() }
     }
 
     fn one_after_the_other(parts: impl Iterator<Item = Self>) -> Self {
         let mut run = vec![String::new()];
         let mut whole = true;
+        let mut prefix = None;
         let mut inner = Vec::new();
         for part in parts {
-            let product = part.exact.as_ref().filter(|texts| run.len() * texts.len() <= MAX_LITERALS);
-            if let Some(texts) = product {
-                run = run.iter().flat_map(|head| texts.iter().map(move |tail| format!("{head}{tail}"))).collect();
-            } else {
-                whole = false;
-                inner.push(std::mem::replace(&mut run, vec![String::new()]));
-                inner.extend(part.all());
+            if let Some(texts) = part.exact.as_ref().and_then(|texts| product(&run, texts)) {
+                run = texts;
+                continue;
             }
+            // What several ways begin with was taken out of them: with it their beginnings tell more.
+            let run = std::mem::replace(&mut run, vec![String::new()]);
+            let begun = part.head().and_then(|head| product(&run, head)).unwrap_or(run);
+            if whole {
+                prefix = Some(begun.clone());
+            }
+            whole = false;
+            inner.push(begun);
+            inner.extend(part.all());
         }
         if whole {
             return Self::exact(run);
         }
         inner.push(run);
-        Self { exact: None, inner }
+        Self { exact: None, prefix, inner }
     }
+}
+
+/// Each of the one followed by each of the other, unless these are too many.
+fn product(heads: &[String], tails: &[String]) -> Option<AnyOf> {
+    let all = || heads.iter().flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}"))).collect();
+    (heads.len() * tails.len() <= MAX_LITERALS).then(all)
 }
 
 fn merged(all: Option<AnyOf>, more: Option<AnyOf>) -> Option<AnyOf> {
@@ -149,8 +169,8 @@ fn weight(set: &[String]) -> usize {
 /// Finds the rules whose literals a message holds.
 pub(super) struct Prefilter {
     automaton: AhoCorasick,
-    /// By literal: of which of a rule's sets it is one, and of which rules.
-    waiting: Vec<[RuleSet; MAX_SETS]>,
+    /// By literal: of which rules it is one, and of which of their sets.
+    waiting: Vec<Vec<(usize, usize)>>,
     /// Rules that have no such set.
     lacking: [RuleSet; MAX_SETS],
 }
@@ -172,14 +192,14 @@ impl Prefilter {
         }
         literals.sort_unstable();
         let mut texts: Vec<&str> = Vec::new();
-        let mut waiting: Vec<[RuleSet; MAX_SETS]> = Vec::new();
+        let mut waiting: Vec<Vec<(usize, usize)>> = Vec::new();
         for (literal, place, rule) in literals {
             if texts.last() != Some(&literal) {
                 texts.push(literal);
-                waiting.push(none());
+                waiting.push(Vec::new());
             }
-            if let Some(rules) = waiting.last_mut().and_then(|places| places.get_mut(place)) {
-                rules.insert(rule);
+            if let Some(waiting) = waiting.last_mut() {
+                waiting.push((place, rule));
             }
         }
         let automaton = AhoCorasick::builder()
@@ -204,9 +224,9 @@ impl Prefilter {
     /// The rules of which there is a literal of every set among these.
     pub fn candidates<'l>(&self, literals: impl Iterator<Item = &'l Literal>) -> RuleSet {
         let mut seen = self.lacking.clone();
-        for waiting in literals.filter_map(|literal| self.waiting.get(literal.number)) {
-            for (seen, waiting) in seen.iter_mut().zip(waiting) {
-                seen.join(waiting);
+        for (place, rule) in literals.filter_map(|literal| self.waiting.get(literal.number)).flatten() {
+            if let Some(seen) = seen.get_mut(*place) {
+                seen.insert(*rule);
             }
         }
         let [mut all, others @ ..] = seen;
@@ -237,12 +257,6 @@ impl RuleSet {
     pub fn insert(&mut self, rule: usize) {
         if let Some(word) = self.0.get_mut(rule / 64) {
             *word |= 1 << (rule % 64);
-        }
-    }
-
-    fn join(&mut self, other: &Self) {
-        for (word, other) in self.0.iter_mut().zip(&other.0) {
-            *word |= other;
         }
     }
 
@@ -303,6 +317,7 @@ mod tests {
         assert_eq!(needs(r"(?:cats?|\w+)"), nothing);
         assert_eq!(needs(r"a*b?"), nothing);
         assert_eq!(needs(r"(?:very )?vegan"), [["very vegan", "vegan"]]);
+        assert_eq!(needs(r"\bi(?: am| was) \w+|\bi come from"), [["i am ", "i come from", "i was "]]);
     }
 
     #[test]
