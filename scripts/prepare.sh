@@ -47,7 +47,7 @@ prepare_build() {
 # Builds the binary and sets MEMOIR to its path.
 build_memoir() {
   say "building memoir (the first time takes about 20 minutes on two cores)"
-  cargo build --release --locked --package memoir
+  cargo build --release --locked --workspace --bins
   MEMOIR="$CARGO_TARGET_DIR/release/memoir"
 }
 
