@@ -160,7 +160,7 @@ const COMMON: [&str; 40] = [
 fn weight(set: &[String]) -> usize {
     let of_one = |literal: &String| match literal.trim() {
         _ if literal.is_empty() => 0,
-        word if COMMON.contains(&word) || word.len() < 2 => COMMON_WEIGHT,
+        word if COMMON.contains(&word) || word.len() < 3 => COMMON_WEIGHT,
         word => word.len().min(8),
     };
     set.iter().map(of_one).min().unwrap_or(0)
