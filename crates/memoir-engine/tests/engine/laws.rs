@@ -15,7 +15,7 @@ use proptest::test_runner::TestCaseError;
 use crate::audit_equals_reference::assert_same;
 use crate::support::extractor::{Extract, extract};
 use crate::support::processor::Watched;
-use crate::support::query::{Query, copy_folder, fast_folder, now, now_by};
+use crate::support::query::{Query, fast_folder, image_of_running, now, now_by};
 use crate::support::reference::Reference;
 use crate::support::sink::{Fault, MemorySink, Tables};
 use crate::support::source::{Log, MemorySource, Stop};
@@ -221,7 +221,7 @@ proptest! {
             // The machine stops here: the tables hold this append, or it never reached them; the state is as it is.
             if appends == at {
                 let image = fast_folder();
-                copy_folder(&folder, image.path());
+                image_of_running(&folder, image.path());
                 let tables = if lost { before.clone() } else { tables.clone() };
                 *kept.lock().unwrap() = Some((tables, image));
             }

@@ -1,5 +1,6 @@
 //! A query with its state folder and its tables, run again and again as a person would.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -188,7 +189,7 @@ pub fn fast_folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Copies a folder as it is.
+/// Copies a folder that nobody writes to.
 pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -197,12 +198,51 @@ pub fn copy_folder(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy_folder(&entry.path(), &target);
         } else {
-            // A file that goes away while it is copied was obsolete.
-            match std::fs::copy(entry.path(), target) {
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => panic!("copying {:?}: {error}", entry.path()),
-            }
+            std::fs::copy(entry.path(), &target).unwrap();
         }
     }
+}
+
+/// Copies the state of a running query as the end of the process would leave it at some moment.
+///
+/// RocksDB writes and deletes files meanwhile, so each database is copied until no file came or went and its manifest did
+/// not grow: then all files that the copied manifest names are in the copy. Of a log that grew, the copy has a beginning.
+pub fn image_of_running(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    loop {
+        let before = files(from);
+        let whole = before.iter().all(|(name, _)| match std::fs::copy(from.join(name), to.join(name)) {
+            Ok(_) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => panic!("copying {name} of {}: {error}", from.display()),
+        });
+        if whole && files(from) == before {
+            break;
+        }
+        std::fs::remove_dir_all(to).unwrap();
+        std::fs::create_dir(to).unwrap();
+    }
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            image_of_running(&entry.path(), &to.join(entry.file_name()));
+        }
+    }
+}
+
+/// The names of a folder's files, with the lengths of manifests, which are only ever appended to.
+fn files(folder: &Path) -> BTreeMap<String, Option<u64>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        // A file that goes away while it is looked at makes the next look differ.
+        if let Ok(metadata) = entry.metadata()
+            && metadata.is_file()
+        {
+            let length = name.starts_with("MANIFEST").then_some(metadata.len());
+            files.insert(name, length);
+        }
+    }
+    files
 }
