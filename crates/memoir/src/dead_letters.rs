@@ -84,11 +84,7 @@ impl<'a> DeadLetters<'a> {
             while let Some(rows) = stream.next().await? {
                 let mut row = RowReader::new(&rows.bytes);
                 while !row.is_at_end() {
-                    let from = row.at();
-                    for column in REJECTED.columns {
-                        row.skip(column.column_type).map_err(damaged)?;
-                    }
-                    let bytes = rows.bytes.get(from..row.at()).unwrap_or_default();
+                    let bytes = row.row(REJECTED.columns).map_err(damaged)?;
                     known.insert(rejected_fingerprint(bytes).map_err(damaged)?);
                 }
             }
