@@ -7,7 +7,7 @@ use deltalake::arrow::array::AsArray;
 use deltalake::arrow::datatypes::Int64Type;
 use memoir_core::Timestamp;
 use memoir_core::profile::EXTRACTIONS;
-use memoir_extract::{self as extract, ClientOptions, ExtractError, Extractor, Token};
+use memoir_extract::{self as extract, ExtractError, Extractor, Token};
 use memoir_lake::Warehouse;
 
 use crate::config::{ExtractorChoice, Secret, Settings};
@@ -35,19 +35,7 @@ pub fn open(settings: &Settings) -> Result<Extractor, ExtractError> {
         endpoint: extractor.endpoint.clone(),
         rules: extractor.rules.clone(),
         prompt: extractor.prompt.clone(),
-        client: ClientOptions {
-            connect_timeout: extractor.connect_timeout,
-            first_byte_timeout: extractor.first_byte_timeout,
-            timeout: extractor.timeout,
-            total_timeout: extractor.total_timeout,
-            max_attempts: extractor.max_attempts,
-            retry_backoff: extractor.retry_backoff,
-            max_requests_per_second: extractor.max_requests_per_second,
-            max_tokens_per_minute: extractor.max_tokens_per_minute,
-            max_tokens_per_day: extractor.max_tokens_per_day,
-            breaker_failures: extractor.breaker_failures,
-            breaker_cooldown: extractor.breaker_cooldown,
-        },
+        client: extractor.client.clone(),
     })
 }
 
@@ -71,7 +59,9 @@ pub async fn recover_tokens(
     warehouse: &Warehouse,
     now: Timestamp,
 ) -> anyhow::Result<()> {
-    let (Extractor::Model(model), Some(_)) = (extractor, settings.extractor.max_tokens_per_day) else { return Ok(()) };
+    let (Extractor::Model(model), Some(_)) = (extractor, settings.extractor.client.max_tokens_per_day) else {
+        return Ok(());
+    };
     let day: String = now.to_string().chars().take(10).collect();
     let sql = format!(
         "SELECT CAST(coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), 0) AS BIGINT) \

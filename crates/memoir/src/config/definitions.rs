@@ -303,37 +303,37 @@ pub static DEFINITIONS: &[Definition] = &[
     key(
         "extractor.connect_timeout",
         "10s",
-        Kind::Duration { set: |s, d| s.extractor.connect_timeout = d },
+        Kind::Duration { set: |s, d| s.extractor.client.connect_timeout = d },
         "A connection to the endpoint that takes longer has failed.",
     ),
     key(
         "extractor.first_byte_timeout",
         "60s",
-        Kind::Duration { set: |s, d| s.extractor.first_byte_timeout = d },
+        Kind::Duration { set: |s, d| s.extractor.client.first_byte_timeout = d },
         "A request whose answer begins later has failed. Most endpoints begin when the whole answer is written.",
     ),
     key(
         "extractor.timeout",
         "60s",
-        Kind::Duration { set: |s, d| s.extractor.timeout = d },
+        Kind::Duration { set: |s, d| s.extractor.client.timeout = d },
         "A request whose answer is whole later has failed.",
     ),
     key(
         "extractor.total_timeout",
         "2m",
-        Kind::Duration { set: |s, d| s.extractor.total_timeout = d },
+        Kind::Duration { set: |s, d| s.extractor.client.total_timeout = d },
         "For all requests of one extraction and the waits between them; then the rules answer. Waiting for a limit of `extractor.*` does not count.",
     ),
     key(
         "extractor.max_attempts",
         "5",
-        Kind::Count { range: 1..=100, set: |s, n| s.extractor.max_attempts = n as u32 },
+        Kind::Count { range: 1..=100, set: |s, n| s.extractor.client.max_attempts = n as u32 },
         "How often a request is sent before it is given up. Sent again is what may heal: time-outs, lost connections, 408, 429 and 5xx.",
     ),
     key(
         "extractor.retry_backoff",
         "500ms",
-        Kind::Duration { set: |s, d| s.extractor.retry_backoff = d },
+        Kind::Duration { set: |s, d| s.extractor.client.retry_backoff = d },
         "The longest wait before a second try; it doubles with each further one, and each wait is a random part of it. `Retry-After` is obeyed.",
     ),
     key(
@@ -353,7 +353,7 @@ pub static DEFINITIONS: &[Definition] = &[
         "off",
         Kind::Parsed {
             expected: "a number above 0, or off",
-            set: |s, t| put_rate(&mut s.extractor.max_requests_per_second, t),
+            set: |s, t| put_rate(&mut s.extractor.client.max_requests_per_second, t),
         },
         "At most so many requests a second to the endpoint, in the whole process, evenly spaced.",
     ),
@@ -362,7 +362,7 @@ pub static DEFINITIONS: &[Definition] = &[
         "off",
         Kind::Parsed {
             expected: "a number above 0, or off",
-            set: |s, t| put_rate(&mut s.extractor.max_tokens_per_minute, t),
+            set: |s, t| put_rate(&mut s.extractor.client.max_tokens_per_minute, t),
         },
         "At most so many tokens a minute, prompts and answers together, in the whole process. Estimated before a request, corrected by the endpoint's count.",
     ),
@@ -371,20 +371,20 @@ pub static DEFINITIONS: &[Definition] = &[
         "off",
         Kind::Parsed {
             expected: "a whole number above 0, or off",
-            set: |s, t| put_count(&mut s.extractor.max_tokens_per_day, t),
+            set: |s, t| put_count(&mut s.extractor.client.max_tokens_per_day, t),
         },
         "So many tokens may be spent on a UTC day, prompts and answers together; then the rules answer until the next. What the extractions table holds of today counts.",
     ),
     key(
         "extractor.breaker_failures",
         "8",
-        Kind::Count { range: 1..=1_000_000, set: |s, n| s.extractor.breaker_failures = n as u32 },
+        Kind::Count { range: 1..=1_000_000, set: |s, n| s.extractor.client.breaker_failures = n as u32 },
         "So many failed requests in a row open the circuit breaker: nobody asks, and the rules answer.",
     ),
     key(
         "extractor.breaker_cooldown",
         "30s",
-        Kind::Duration { set: |s, d| s.extractor.breaker_cooldown = d },
+        Kind::Duration { set: |s, d| s.extractor.client.breaker_cooldown = d },
         "How long the circuit breaker stays open. Then one request tries, and closes it or opens it again.",
     ),
     key(

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use memoir_core::Timestamp;
+use memoir_extract::ClientOptions;
 
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -98,22 +99,10 @@ pub struct ExtractorSettings {
     pub rules: Option<PathBuf>,
     /// A file in place of the built-in instructions.
     pub prompt: Option<PathBuf>,
-    pub connect_timeout: Duration,
-    pub first_byte_timeout: Duration,
-    pub timeout: Duration,
-    pub total_timeout: Duration,
-    pub max_attempts: u32,
-    pub retry_backoff: Duration,
+    /// How a model is asked.
+    pub client: ClientOptions,
     pub max_in_flight: usize,
     pub max_pending: usize,
-    /// None is no limit.
-    pub max_requests_per_second: Option<f64>,
-    /// None is no limit.
-    pub max_tokens_per_minute: Option<f64>,
-    /// None is no limit.
-    pub max_tokens_per_day: Option<u64>,
-    pub breaker_failures: u32,
-    pub breaker_cooldown: Duration,
 }
 
 #[derive(Clone, Debug, Default)]
