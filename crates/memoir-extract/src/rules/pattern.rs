@@ -8,7 +8,7 @@ use regex_automata::util::captures::Captures;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind};
 
-use super::plain::{Text, plain_pattern};
+use super::plain::{Text, depends_on_case, plain_pattern};
 
 /// What the automaton of one pattern may keep for one thread, in bytes: it is built as texts need it, and where this
 /// is too little slow engines take its place.
@@ -73,30 +73,12 @@ impl Pattern {
 
 /// Kept by nobody: the structures of all patterns take tens of megabytes.
 fn plain_form(text: &str) -> Result<Hir, Box<regex_syntax::Error>> {
-    // Plain texts have no capital letters: only a pattern that is written with some has to be made to match without
-    // case, which takes most of the time of reading it.
-    let parsed = ParserBuilder::new().case_insensitive(has_capitals(text)).build().parse(text)?;
-    Ok(plain_pattern(&parsed))
-}
-
-/// Whether a pattern holds capital letters that stand for themselves: not those of escapes and of groups' names.
-fn has_capitals(pattern: &str) -> bool {
-    let mut rest = pattern.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '\\' if matches!(rest.next(), Some('p' | 'P')) => {
-                // Letters are letters in any case; of other classes it may matter.
-                let Some(after) = rest.as_str().strip_prefix("{L}") else { return true };
-                rest = after.chars();
-            }
-            '(' if rest.as_str().starts_with("?P<") => {
-                rest.find(|c| *c == '>');
-            }
-            c if c.is_uppercase() => return true,
-            _ => {}
-        }
+    // To make a pattern match without case takes most of the time of reading it, and few need it.
+    let parsed = regex_syntax::parse(text)?;
+    if !depends_on_case(&parsed) {
+        return Ok(plain_pattern(&parsed));
     }
-    false
+    Ok(plain_pattern(&ParserBuilder::new().case_insensitive(true).build().parse(text)?))
 }
 
 /// A match with its groups.
@@ -148,21 +130,6 @@ mod tests {
         let found: Vec<_> = pattern.find_all(text.text()).map(|found| (found.span(), found.group("place"))).collect();
         assert_eq!(found, [((4, 16), Some((11, 16)))]);
         assert!(pattern.compile().is_ok());
-    }
-
-    #[test]
-    fn capital_letters_of_escapes_and_of_names_are_not_what_a_pattern_looks_for() {
-        for (pattern, expected) in [
-            (r"\bi\W(?P<City>\p{L}\S+)\D", false),
-            (r"\p{Lu}", true),
-            (r"[A-Z]", true),
-            (r"\\A", true),
-            (r"(?:I|we)", true),
-            (r"É", true),
-            (r"é\B", false),
-        ] {
-            assert_eq!(has_capitals(pattern), expected, "{pattern}");
-        }
     }
 
     #[test]
