@@ -4,6 +4,7 @@
 //! a play or something imagined does so for the rules of every language, the other guards for those of their own: "am"
 //! begins a question in English and a date in German.
 
+use super::literals::AnyOf;
 use super::passage::Sentence;
 use super::pattern::Pattern;
 use super::plain::Text;
@@ -33,7 +34,7 @@ pub(super) struct Guards {
     /// What asks for work on a text that follows.
     pub pasted: Pattern,
     /// Literals that any text holds in which it matches: one of each set.
-    pub pasted_needs: Vec<Vec<String>>,
+    pub pasted_needs: Vec<AnyOf>,
     /// Begins a play in which the user is somebody else; and ends it.
     pub scene: Pattern,
     pub scene_end: Pattern,

@@ -17,6 +17,7 @@ mod literals;
 mod passage;
 mod pattern;
 mod plain;
+mod prefilter;
 mod reading;
 mod rule;
 mod shape;
@@ -30,9 +31,9 @@ use memoir_core::text::comparable;
 
 use self::guard::Guards;
 use self::ledger::Ledger;
-use self::literals::{Literal, Prefilter, RuleSet};
 use self::passage::Passage;
 use self::pattern::Pattern;
+use self::prefilter::{Literal, Prefilter, RuleSet};
 use self::reading::Reading;
 use self::rule::{Effect, Rule};
 use self::source::Source;

@@ -16,8 +16,9 @@ use regex_syntax::hir::{Capture, Class, ClassUnicode, ClassUnicodeRange, Hir, Hi
 const LETTERS: u32 = 26;
 /// The first of sixteen control characters that are no white space.
 const FIRST_CONTROL: u8 = 0x0e;
-/// A class of more characters outside of ASCII stands for letters, or for all but some, and not for each of them.
-const MAX_CHARS: usize = 1024;
+/// A class of more characters outside of ASCII stands for letters, or for all but some, and not for each of them; the digits
+/// and marks of all scripts are none of these, and only those of ASCII count.
+const MAX_CHARS: usize = 256;
 
 /// A text as it is written, and in its plain form.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,9 @@ use std::cell::{OnceCell, RefCell};
 use memoir_core::profile::{Message, WindowMessage};
 
 use super::guard::{Guards, SceneMark, has_stage_directions};
-use super::literals::Literal;
 use super::passage::straight;
 use super::plain::TextBuffer;
+use super::prefilter::Literal;
 
 pub(super) struct Reading<'w> {
     window: &'w [WindowMessage],

@@ -8,6 +8,7 @@ use memoir_core::text::{fold_and_clip, normalize_key};
 
 use super::Hit;
 use super::guard::Guards;
+use super::literals::AnyOf;
 use super::passage::Sentence;
 use super::pattern::{Match, Pattern};
 use super::shape::Shape;
@@ -39,7 +40,7 @@ pub(super) struct Rule {
     pub name: String,
     pub pattern: Pattern,
     /// Sets of literals: a match holds one of each.
-    pub needs: Vec<Vec<String>>,
+    pub needs: Vec<AnyOf>,
     pub key: Vec<Part>,
     pub value: Option<Vec<Part>>,
     pub effect: Effect,
@@ -62,7 +63,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub fn needs(&self) -> &[Vec<String>] {
+    pub fn needs(&self) -> &[AnyOf] {
         &self.needs
     }
 
