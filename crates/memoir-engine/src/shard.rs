@@ -303,22 +303,32 @@ impl<'a, P: Processor> Shard<'a, P> {
         Ok(due.len() == TIMERS_AT_ONCE)
     }
 
-    /// Drains the next keys behind `cursor` that hold timers, and moves it; says whether there may be more.
-    pub fn drain(&mut self, cursor: &mut Timer, now: Timestamp) -> Result<bool, EngineError> {
+    /// Drains the next keys that hold timers; says whether there may be more.
+    pub fn drain(&mut self, drain: &mut Drain, now: Timestamp) -> Result<bool, EngineError> {
         self.commit()?;
         let now = (self.shared.options.clock == ClockMode::ProcessingTime).then_some(now);
-        let timers = self.store.timers(cursor, Timestamp::MAX, TIMERS_AT_ONCE)?;
-        for (_, key) in &timers {
+        if drain.keys.as_slice().is_empty() {
+            drain.keys = self.next_to_drain(&mut drain.behind)?;
+        }
+        for key in drain.keys.by_ref().take(TIMERS_AT_ONCE) {
             let processor = self.shared.processor;
-            self.change(key, |state, requests| processor.on_drain(key, state, now, requests))?;
+            self.change(&key, |state, requests| processor.on_drain(&key, state, now, requests))?;
         }
-        let more = timers.len() == TIMERS_AT_ONCE;
-        if let Some((due, mut key)) = timers.into_iter().next_back() {
+        Ok(!drain.keys.as_slice().is_empty() || drain.behind.0 < Timestamp::MAX)
+    }
+
+    /// The keys of the next timers, in the order in which their states lie in the database: what is due first does not
+    /// matter where all are drained, and states that lie side by side are read together.
+    fn next_to_drain(&self, behind: &mut Timer) -> Result<std::vec::IntoIter<String>, EngineError> {
+        let timers = self.store.timers(behind, Timestamp::MAX, DRAINED_AT_ONCE)?;
+        *behind = match timers.last() {
             // The next text after this one.
-            key.push('\0');
-            *cursor = (due, key);
-        }
-        Ok(more)
+            Some((due, key)) if timers.len() == DRAINED_AT_ONCE => (*due, format!("{key}\0")),
+            _ => (Timestamp::MAX, String::new()),
+        };
+        let mut keys: Vec<String> = timers.into_iter().map(|(_, key)| key).collect();
+        keys.sort_unstable();
+        Ok(keys.into_iter())
     }
 
     /// Whether anything waits for a commit.
@@ -404,8 +414,25 @@ fn answer_at_once<P: Processor>(
     processor.on_answer(key, state, call, answer, rows)
 }
 
-/// Timers that are taken from the table at once.
+/// How far a shard's drain came.
+pub(crate) struct Drain {
+    /// What is still to be drained of the timers before `behind`.
+    keys: std::vec::IntoIter<String>,
+    /// Where the other timers begin.
+    behind: Timer,
+}
+
+impl Drain {
+    pub fn new() -> Self {
+        Self { keys: Vec::new().into_iter(), behind: (Timestamp::MIN, String::new()) }
+    }
+}
+
+/// Keys whose timers fire, or that are drained, between two commits.
 const TIMERS_AT_ONCE: usize = 1024;
+
+/// Timers that a drain takes from the table at once.
+const DRAINED_AT_ONCE: usize = 32 * 1024;
 
 /// Rows of one epoch at which it is committed, in bytes.
 const MAX_EPOCH_ROW_BYTES: usize = 8 << 20;

@@ -12,13 +12,12 @@ use futures::FutureExt;
 use memoir_core::processor::Processor;
 use memoir_core::source::Offset;
 use memoir_core::{Clock, Timestamp};
-use memoir_state::timer_table::Timer;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::answer::{Answerer, RemoteAnswerer};
 use crate::reader::{FromReader, Routed};
-use crate::shard::{RemoteCall, Shard, Shared};
+use crate::shard::{Drain, RemoteCall, Shard, Shared};
 use crate::{ClockMode, EngineError, Halt};
 
 /// An answer that came over the network.
@@ -52,7 +51,7 @@ pub(crate) struct Remote {
 enum Phase {
     Reading,
     FiringTimers,
-    Draining(Timer),
+    Draining(Drain),
     Ended,
 }
 
@@ -252,7 +251,7 @@ impl<P: Processor> Worker<'_, P> {
                     Phase::Reading => true,
                     Phase::FiringTimers if options.clock == ClockMode::EventTime => true,
                     Phase::FiringTimers => !shard.fire_timers(now)?,
-                    Phase::Draining(cursor) => !options.drain || !shard.drain(cursor, now)?,
+                    Phase::Draining(drain) => !options.drain || !shard.drain(drain, now)?,
                 };
                 // A step that asked something is followed by the next one when all is answered.
                 if !is_over {
@@ -260,7 +259,7 @@ impl<P: Processor> Worker<'_, P> {
                 }
                 *phase = match phase {
                     Phase::Reading => Phase::FiringTimers,
-                    Phase::FiringTimers => Phase::Draining((Timestamp::MIN, String::new())),
+                    Phase::FiringTimers => Phase::Draining(Drain::new()),
                     Phase::Draining(_) if shard.has_pending() => break,
                     Phase::Draining(_) | Phase::Ended => {
                         shard.commit()?;
