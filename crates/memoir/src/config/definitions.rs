@@ -431,7 +431,7 @@ pub static DEFINITIONS: &[Definition] = &[
     ),
     key(
         "engine.cache_mb",
-        "80",
+        "96",
         Kind::Count { range: 8..=1_048_576, set: |s, n| s.engine.cache_mb = n as usize },
         "The memory in MiB for the states of users in use, over all shards.",
     ),
