@@ -29,22 +29,21 @@ pub(super) type AnyOf = Vec<Needle>;
 /// What every text that a pattern in its plain form matches holds: of each of these sets one literal at least, the most
 /// telling set first.
 pub(super) fn required(hir: &Hir) -> Vec<AnyOf> {
-    let mut sets: Vec<(f64, AnyOf)> = Literals::of(hir, false)
-        .all()
-        .map(|texts| {
-            let mut set: AnyOf = texts.iter().map(|text| Needle::new(text)).collect();
-            set.sort_unstable();
-            set.dedup();
-            (chance_of_any(&texts), set)
-        })
-        .filter(|(chance, _)| *chance < 1.0)
-        .collect();
+    let rated = Literals::of(hir, false).all().map(|texts| (chance_of_any(&texts), texts));
+    let mut sets: Vec<(f64, Vec<String>)> = rated.filter(|(chance, _)| *chance < 1.0).collect();
     sets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     let mut chosen: Vec<AnyOf> = Vec::new();
     let mut together = 1.0;
-    for (chance, set) in sets {
+    for (chance, texts) in sets {
+        // The sets that follow are no rarer.
         let wanted = chosen.is_empty() || (together > RARE && chance < COMMON_SET && chosen.len() < MAX_SETS);
-        if wanted && !chosen.iter().any(|known| implies(known, &set)) {
+        if !wanted {
+            break;
+        }
+        let mut set: AnyOf = texts.iter().map(|text| Needle::new(text)).collect();
+        set.sort_unstable();
+        set.dedup();
+        if !chosen.iter().any(|known| implies(known, &set)) {
             together *= chance;
             chosen.push(set);
         }
@@ -109,17 +108,17 @@ fn chance_of_any(texts: &[String]) -> f64 {
 }
 
 /// Words that very many sentences hold, in the languages that the built-in rules are for, in order.
-const COMMON: [&str; 152] = [
+const COMMON: [&str; 151] = [
     "a", "aber", "about", "al", "all", "also", "am", "an", "and", "any", "are", "as", "at", "auch", "auf", "be",
     "been", "bin", "but", "by", "can", "como", "con", "could", "das", "de", "del", "dem", "den", "der", "did", "die",
-    "do", "does", "ein", "eine", "einen", "el", "en", "er", "es", "for", "from", "für", "get", "give", "go", "good",
-    "hab", "habe", "had", "has", "have", "he", "her", "his", "how", "i", "i'm", "i've", "ich", "if", "im", "in",
-    "into", "is", "ist", "it", "it's", "its", "just", "know", "la", "las", "like", "lo", "los", "make", "me", "mein",
-    "meine", "mi", "mich", "mir", "mis", "mit", "more", "my", "need", "nicht", "no", "noch", "not", "now", "o", "of",
-    "on", "one", "or", "our", "out", "para", "please", "por", "que", "really", "se", "should", "so", "some", "soy",
-    "te", "tell", "tengo", "than", "that", "the", "their", "them", "then", "there", "they", "think", "this", "time",
-    "to", "today", "too", "un", "una", "und", "up", "us", "von", "want", "was", "we", "were", "what", "when", "which",
-    "who", "wie", "will", "wir", "with", "would", "y", "yo", "you", "your", "zu",
+    "do", "does", "ein", "eine", "einen", "el", "en", "er", "es", "for", "from", "get", "give", "go", "good", "hab",
+    "habe", "had", "has", "have", "he", "her", "his", "how", "i", "i'm", "i've", "ich", "if", "im", "in", "into", "is",
+    "ist", "it", "it's", "its", "just", "know", "la", "las", "like", "lo", "los", "make", "me", "mein", "meine", "mi",
+    "mich", "mir", "mis", "mit", "more", "my", "need", "nicht", "no", "noch", "not", "now", "o", "of", "on", "one",
+    "or", "our", "out", "para", "please", "por", "que", "really", "se", "should", "so", "some", "soy", "te", "tell",
+    "tengo", "than", "that", "the", "their", "them", "then", "there", "they", "think", "this", "time", "to", "today",
+    "too", "un", "una", "und", "up", "us", "von", "want", "was", "we", "were", "what", "when", "which", "who", "wie",
+    "will", "wir", "with", "would", "y", "yo", "you", "your", "zu",
 ];
 
 /// What is known of the texts that a part of a pattern matches. The texts may hold edges.
@@ -228,8 +227,7 @@ impl Literals {
             let next_at_edge = closed && (at_edge || !empty);
             may_be_empty &= empty;
             closes = closed && (closes || !empty);
-            let whole = part.exact.as_ref().map(|texts| product(&run, texts));
-            if let Some(Some(texts)) = whole {
+            if let Some(texts) = part.exact.as_ref().and_then(|texts| product(&run, texts)) {
                 run = texts;
             } else {
                 // What several ways begin with was taken out of them: with it their beginnings tell more.

@@ -211,7 +211,7 @@ pub fn image_of_running(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     loop {
         let before = files(from);
-        let whole = before.iter().all(|(name, _)| match std::fs::copy(from.join(name), to.join(name)) {
+        let whole = before.keys().all(|name| match std::fs::copy(from.join(name), to.join(name)) {
             Ok(_) => true,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => panic!("copying {name} of {}: {error}", from.display()),
