@@ -1,6 +1,6 @@
 //! What the rules remember of an exam's conversations, without engine and tables: for working on the rules.
 //!
-//! `rules_exam EXAM.jsonl [RULES]` prints one JSON array with an object a fact: user_id, key, kind, value. RULES is a
+//! `rules_exam EXAM.jsonl [RULES]` prints one JSON array with an object a fact: user_id, key, kind, value, reason. RULES is a
 //! rules file or a folder of them; without one the built-in rules are asked. `memoir eval` is the judge: it runs the whole engine.
 
 use std::path::Path;
@@ -39,8 +39,13 @@ fn main() -> Result<(), Failure> {
         let state = remember(&processor, &extractor, &item)?;
         for fact in state.facts.iter() {
             let (key, fact) = fact?;
-            let (kind, value) = (fact.kind.to_string(), fact.value);
-            facts.push(serde_json::json!({"user_id": item.id, "key": key, "kind": kind, "value": value}));
+            facts.push(serde_json::json!({
+                "user_id": item.id,
+                "key": key,
+                "kind": fact.kind.to_string(),
+                "value": fact.value,
+                "reason": fact.reason,
+            }));
         }
     }
     println!("{}", serde_json::to_string_pretty(&facts)?);

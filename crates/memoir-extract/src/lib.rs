@@ -19,5 +19,5 @@ pub use model::{
     ClientCredentials, ClientOptions, CredentialSettings, ModelCounts, ModelExtractor, ModelSettings, ModelUrl,
     Profile, Prompt, Token,
 };
-pub use rules::Rules;
+pub use rules::{Annotated, Rules, TrainingError, TrainingOptions, TrainingSentence};
 pub use settings::{ExtractorChoice, ExtractorSettings};

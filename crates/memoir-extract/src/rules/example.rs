@@ -30,7 +30,7 @@ fn failure(rules: &Rules, example: &Example) -> Option<String> {
         [] => got.is_empty(),
         expected => expected.iter().all(|value| got.contains(value)),
     };
-    let name = rules.rules.get(example.rule).map_or("", |rule| rule.name.as_str());
+    let name = rules.claim(example.rule).map_or("", |claim| claim.name.as_str());
     let expected = if example.expected.is_empty() { "nothing".to_owned() } else { format!("{:?}", example.expected) };
     (!holds).then(|| format!("rule {name:?}: {:?} should give {expected}, it gives {got:?}", example.text))
 }

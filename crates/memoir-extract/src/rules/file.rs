@@ -8,11 +8,12 @@ use memoir_core::profile::Kind;
 use memoir_core::text::normalize_key;
 use serde::Deserialize;
 
+use super::claim::{Claim, Effect, Part, Tag};
 use super::example::Example;
 use super::guard::Guards;
 use super::literals;
 use super::pattern::{Pattern, group_names};
-use super::rule::{Effect, Part, Rule};
+use super::rule::Rule;
 use super::shape::{Overlong, Shape};
 use crate::ExtractError;
 
@@ -31,12 +32,17 @@ struct RulesFile {
     /// What a word of this language is called in keys, which all languages share: "hund" is "dog".
     #[serde(default)]
     keys: BTreeMap<String, String>,
+    /// What words mean that name no value, as keys: "car" is "owns_*".
+    #[serde(default)]
+    topics: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     vocabulary: BTreeMap<String, Words>,
     guards: GuardTexts,
     shapes: BTreeMap<String, ShapeTable>,
     #[serde(default)]
     rule: Vec<RuleTable>,
+    #[serde(default)]
+    tag: Vec<TagTable>,
 }
 
 /// A piece of a pattern, or a list of which any one matches.
@@ -54,6 +60,8 @@ struct GuardTexts {
     #[serde(default = "never")]
     inverted: String,
     supposed: String,
+    #[serde(default = "never")]
+    fancied: String,
     imagine: String,
     before: String,
     reported: String,
@@ -105,6 +113,31 @@ struct RuleTable {
     rejects: Vec<String>,
 }
 
+/// What is made of words to which the tagger gives a label.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TagTable {
+    label: String,
+    /// The shape of the words.
+    shape: String,
+    key: String,
+    kind: Option<String>,
+    value: Option<String>,
+    #[serde(default)]
+    action: ActionWord,
+    /// How likely the label must be.
+    threshold: f32,
+    /// Whether it counts also where a sentence has come to him or her.
+    #[serde(default)]
+    anyone: bool,
+    #[serde(default = "usual_confidence")]
+    confidence: f64,
+    #[serde(default)]
+    matches: Vec<Vec<String>>,
+    #[serde(default)]
+    rejects: Vec<String>,
+}
+
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ActionWord {
@@ -129,8 +162,11 @@ fn never() -> String {
 
 pub(super) struct Compiled {
     pub rules: Vec<Rule>,
+    pub tags: Vec<Tag>,
     pub guards: Guards,
     pub examples: Vec<Example>,
+    /// Of the tags, numbered from 0.
+    pub tag_examples: Vec<Example>,
 }
 
 /// Compiles the rules of a language; so many rules of other languages stand before them.
@@ -143,7 +179,7 @@ pub(super) fn compile(text: &str, name: &str, language: usize, rules_before: usi
     }
     let vocabulary = Vocabulary(&file.vocabulary);
     let separators = separators(&file.conjunctions);
-    let keys = Arc::new(file.keys);
+    let (keys, topics) = (Arc::new(file.keys), Arc::new(file.topics));
     let guards = compile_guards(&file.guards, &vocabulary).map_err(whole)?;
     let mut shapes: BTreeMap<&str, Arc<Shape>> = BTreeMap::new();
     for (shape, table) in &file.shapes {
@@ -156,38 +192,61 @@ pub(super) fn compile(text: &str, name: &str, language: usize, rules_before: usi
     for table in file.rule {
         let rule_name = table.name.clone();
         let wrong = |problem: String| ExtractError::Rule { file: name.to_owned(), rule: rule_name.clone(), problem };
-        if rules.iter().any(|rule| rule.name == table.name) {
+        if rules.iter().any(|rule: &Rule| rule.claim.name == table.name) {
             return Err(wrong("another rule has this name".to_owned()));
         }
         let number = rules_before + rules.len();
         if table.matches.is_empty() {
             return Err(wrong("it has no example (matches = [[\"a sentence\", \"the value\"]])".to_owned()));
         }
-        for example in &table.matches {
-            let [text, expected @ ..] = example.as_slice() else {
-                return Err(wrong("an example is empty".to_owned()));
-            };
-            if expected.is_empty() {
-                return Err(wrong(format!("the example {text:?} does not say what it gives")));
-            }
-            examples.push(Example { rule: number, text: text.clone(), expected: expected.to_vec() });
-        }
-        examples.extend(table.rejects.iter().map(|text| Example {
-            rule: number,
-            text: text.clone(),
-            expected: vec![],
-        }));
+        add_examples(&mut examples, number, &table.matches, &table.rejects).map_err(&wrong)?;
         let number_of = |name: &String| {
-            let found = rules.iter().position(|rule| &rule.name == name);
+            let found = rules.iter().position(|rule| &rule.claim.name == name);
             let found = found.map(|position| rules_before + position);
             found.ok_or_else(|| format!("it yields to {name:?}, and no rule of that name stands before it"))
         };
         let yields_to = table.yields_to.iter().map(number_of).collect::<Result<_, _>>().map_err(&wrong)?;
-        let compiled = compile_rule(table, &vocabulary, &shapes).map_err(&wrong)?;
-        let (separators, keys) = (Arc::clone(&separators), Arc::clone(&keys));
-        rules.push(Rule { language, yields_to, separators, keys, ..compiled });
+        let own = Own { language, separators: &separators, keys: &keys, topics: &topics };
+        let compiled = compile_rule(table, &vocabulary, &shapes, &own).map_err(&wrong)?;
+        rules.push(Rule { yields_to, ..compiled });
     }
-    Ok(Compiled { rules, guards, examples })
+    let (mut tags, mut tag_examples) = (Vec::<Tag>::with_capacity(file.tag.len()), Vec::new());
+    for table in file.tag {
+        let wrong = |problem: String| ExtractError::Rule { file: name.to_owned(), rule: table.label.clone(), problem };
+        if tags.iter().any(|tag| tag.claim.name == table.label) {
+            return Err(wrong("another tag has this label".to_owned()));
+        }
+        add_examples(&mut tag_examples, tags.len(), &table.matches, &table.rejects).map_err(&wrong)?;
+        let own = Own { language, separators: &separators, keys: &keys, topics: &topics };
+        tags.push(compile_tag(&table, &shapes, &own).map_err(&wrong)?);
+    }
+    Ok(Compiled { rules, tags, guards, examples, tag_examples })
+}
+
+/// Adds the examples of a rule or a tag.
+fn add_examples(
+    examples: &mut Vec<Example>,
+    rule: usize,
+    matches: &[Vec<String>],
+    rejects: &[String],
+) -> Result<(), String> {
+    for example in matches {
+        let [text, expected @ ..] = example.as_slice() else { return Err("an example is empty".to_owned()) };
+        if expected.is_empty() {
+            return Err(format!("the example {text:?} does not say what it gives"));
+        }
+        examples.push(Example { rule, text: text.clone(), expected: expected.to_vec() });
+    }
+    examples.extend(rejects.iter().map(|text| Example { rule, text: text.clone(), expected: vec![] }));
+    Ok(())
+}
+
+/// What the rules of a language have in common.
+struct Own<'a> {
+    language: usize,
+    separators: &'a Arc<[String]>,
+    keys: &'a Arc<BTreeMap<String, String>>,
+    topics: &'a Arc<BTreeMap<String, Vec<String>>>,
 }
 
 /// What separates the elements of a list, the longest first.
@@ -251,6 +310,7 @@ fn compile_guards(texts: &GuardTexts, vocabulary: &Vocabulary<'_>) -> Result<Gua
         question: pattern("question", &texts.question)?,
         inverted: pattern("inverted", &texts.inverted)?,
         supposed: pattern("supposed", &texts.supposed)?,
+        fancied: pattern("fancied", &texts.fancied)?,
         imagine: pattern("imagine", &texts.imagine)?,
         before: pattern("before", &texts.before)?,
         reported: pattern("reported", &texts.reported)?,
@@ -307,6 +367,7 @@ fn compile_rule(
     table: RuleTable,
     vocabulary: &Vocabulary<'_>,
     shapes: &BTreeMap<&str, Arc<Shape>>,
+    own: &Own<'_>,
 ) -> Result<Rule, String> {
     let (pattern, plain) = Pattern::parse(vocabulary.expand(&table.pattern)?)?;
     let needs = literals::required(&plain);
@@ -316,19 +377,71 @@ fn compile_rule(
             shapes.get(group.as_str()).ok_or_else(|| format!("the group {group:?} has no shape of its name"))?;
         groups.push((group, Arc::clone(shape)));
     }
+    if let Some(each) = table.each.as_deref().filter(|each| !groups.iter().any(|(group, _)| group == each)) {
+        return Err(format!("its pattern has no group {each:?}"));
+    }
+    let asked = table.asked.as_deref().map(|asked| vocabulary.pattern(asked)).transpose()?;
+    let said = Said {
+        name: table.name,
+        key: table.key.as_deref(),
+        kind: table.kind.as_deref(),
+        value: table.value.as_deref(),
+        action: table.action,
+        confidence: table.confidence,
+    };
+    Ok(Rule {
+        claim: compile_claim(said, groups, own)?,
+        pattern,
+        needs,
+        each: table.each,
+        presupposed: table.presupposed,
+        asked,
+        yields_to: Vec::new(),
+        separators: Arc::clone(own.separators),
+    })
+}
+
+fn compile_tag(table: &TagTable, shapes: &BTreeMap<&str, Arc<Shape>>, own: &Own<'_>) -> Result<Tag, String> {
+    if !(0.0..=1.0).contains(&table.threshold) {
+        return Err(format!("its threshold {} is not between 0 and 1", table.threshold));
+    }
+    let shape = shapes.get(table.shape.as_str()).ok_or_else(|| format!("there is no shape {:?}", table.shape))?;
+    let said = Said {
+        name: table.label.clone(),
+        key: Some(&table.key),
+        kind: table.kind.as_deref(),
+        value: table.value.as_deref(),
+        action: table.action,
+        confidence: table.confidence,
+    };
+    let groups = vec![(table.shape.clone(), Arc::clone(shape))];
+    Ok(Tag { claim: compile_claim(said, groups, own)?, threshold: table.threshold, anyone: table.anyone })
+}
+
+/// What a rule or a tag says, as it is written.
+struct Said<'a> {
+    name: String,
+    key: Option<&'a str>,
+    kind: Option<&'a str>,
+    value: Option<&'a str>,
+    action: ActionWord,
+    confidence: f64,
+}
+
+fn compile_claim(said: Said<'_>, groups: Vec<(String, Arc<Shape>)>, own: &Own<'_>) -> Result<Claim, String> {
     let known = |name: &str| groups.iter().any(|(group, _)| group == name);
-    let effect = match table.action {
+    let effect = match said.action {
         ActionWord::Given => {
-            let kind = table.kind.as_deref().ok_or("it has no kind")?;
+            let kind = said.kind.ok_or("it has no kind")?;
             Effect::Given(kind.parse::<Kind>().map_err(|error| error.to_string())?)
         }
         ActionWord::Deleted => Effect::Deleted,
         ActionWord::Corrected => Effect::Corrected,
     };
-    if table.value.is_none() && effect != Effect::Deleted {
+    if said.value.is_none() && effect != Effect::Deleted {
         return Err("it has no value".to_owned());
     }
-    let key = match (&table.key, table.action) {
+    let key = match (said.key, said.action) {
         (Some(key), ActionWord::Given | ActionWord::Deleted) => template(key, &known)?,
         (None, ActionWord::Corrected) => Vec::new(),
         (None, _) => return Err("it has no key".to_owned()),
@@ -340,30 +453,20 @@ fn compile_rule(
             return Err(format!("its key {text:?} is not lower snake_case"));
         }
     }
-    let value = table.value.as_deref().map(|value| template(value, &known)).transpose()?;
-    if let Some(each) = table.each.as_deref().filter(|each| !known(each)) {
-        return Err(format!("its pattern has no group {each:?}"));
+    let value = said.value.map(|value| template(value, &known)).transpose()?;
+    if !(0.0..=1.0).contains(&said.confidence) {
+        return Err(format!("its confidence {} is not between 0 and 1", said.confidence));
     }
-    if !(0.0..=1.0).contains(&table.confidence) {
-        return Err(format!("its confidence {} is not between 0 and 1", table.confidence));
-    }
-    let asked = table.asked.as_deref().map(|asked| vocabulary.pattern(asked)).transpose()?;
-    Ok(Rule {
-        name: table.name,
-        pattern,
-        needs,
+    Ok(Claim {
+        name: said.name,
         key,
         value,
         effect,
-        confidence: table.confidence,
-        each: table.each,
-        presupposed: table.presupposed,
-        asked,
-        yields_to: Vec::new(),
+        confidence: said.confidence,
         shapes: groups,
-        language: 0,
-        separators: Arc::new([]),
-        keys: Arc::default(),
+        language: own.language,
+        keys: Arc::clone(own.keys),
+        topics: Arc::clone(own.topics),
     })
 }
 

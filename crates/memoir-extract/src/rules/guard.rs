@@ -17,6 +17,8 @@ pub(super) struct Guards {
     pub inverted: Pattern,
     /// Words in a clause that make it a supposition.
     pub supposed: Pattern,
+    /// Words after which what a sentence says is only fancied: "what if". Other suppositions may hold true: "if I have asthma".
+    pub fancied: Pattern,
     /// Matches at the beginning of a sentence that begins a supposition which the rest of the message goes on with.
     pub imagine: Pattern,
     /// Words directly before a statement that make it none: "do", "they".
@@ -62,13 +64,14 @@ impl SceneMark {
 }
 
 impl Guards {
-    pub fn all(&self) -> [&Pattern; 13] {
-        let Self { question, inverted, supposed, imagine, before, reported, others, .. } = self;
+    pub fn all(&self) -> [&Pattern; 14] {
+        let Self { question, inverted, supposed, fancied, imagine, before, reported, others, .. } = self;
         let Self { first_person, jest, joins, pasted, scene, scene_end, .. } = self;
         [
             question,
             inverted,
             supposed,
+            fancied,
             imagine,
             before,
             reported,
@@ -96,12 +99,17 @@ impl Guards {
         self.imagine.is_match(sentence.trim_start())
     }
 
+    /// Whether no earnest sentence is like this one.
+    pub fn jests(&self, sentence: Text<'_>) -> bool {
+        self.jest.is_match(sentence)
+    }
+
     /// Whether what stands from `start` to `end` of the sentence may be a statement of the user's.
     ///
     /// `presupposed` is for words that hold also in a question: who asks what "my dog Rex" may eat has a dog.
     pub fn lets_pass(&self, sentence: &Sentence<'_>, start: usize, end: usize, presupposed: bool) -> bool {
         let text = sentence.text;
-        if sentence.imagined || self.jest.is_match(text) {
+        if sentence.imagined || self.jests(text) {
             return false;
         }
         let before = text.before(start);

@@ -6,11 +6,17 @@ use memoir_core::evidence::Quote;
 use memoir_core::profile::{ExtractionCall, Kind};
 use memoir_core::text::comparable;
 
-use super::Hit;
-use super::rule::{Effect, Rule};
+use super::claim::Effect;
+use super::{Hit, Rules};
 
 /// A correction means what was said in so many messages before it, counting its own.
 const CORRECTION_REACH: usize = 6;
+
+/// How likely the tagger must hold a label to change by it what is known of a key: to add something takes less.
+const CHANGES: f32 = 0.8;
+
+/// The keys of dates of plans.
+const DATES: [&str; 2] = ["deadline", "trip_date"];
 
 /// What is to be proposed for a key.
 pub(super) struct Entry {
@@ -26,29 +32,36 @@ pub(super) struct Entry {
 
 pub(super) struct Ledger<'a> {
     call: &'a ExtractionCall,
-    rules: &'a [Rule],
+    rules: &'a Rules,
     entries: BTreeMap<String, Entry>,
     /// The key that the newest words gave.
     last_given: Option<String>,
 }
 
 impl<'a> Ledger<'a> {
-    pub fn new(call: &'a ExtractionCall, rules: &'a [Rule]) -> Self {
+    pub fn new(call: &'a ExtractionCall, rules: &'a Rules) -> Self {
         Self { call, rules, entries: BTreeMap::new(), last_given: None }
     }
 
     /// Takes what a rule found; hits come in the order of the words.
     pub fn enter(&mut self, hit: Hit) {
-        let Some(rule) = self.rules.get(hit.rule) else { return };
-        match &rule.effect {
+        let Some(claim) = self.rules.claim(hit.rule) else { return };
+        match &claim.effect {
             Effect::Given(kind) => {
                 let Some(value) = hit.value.clone() else { return };
+                if hit.probability.is_some_and(|probability| probability < CHANGES)
+                    && self.is_otherwise(&hit.key, &value)
+                {
+                    return;
+                }
                 self.last_given = Some(hit.key.clone());
                 self.write(hit.key.clone(), Some(*kind), Some(value), &hit);
             }
             Effect::Corrected => self.correct(&hit),
             Effect::Deleted => {
-                for key in self.deleted_keys(&hit) {
+                let deleted = self.deleted_keys(&hit, &claim.topics);
+                let dates: Vec<String> = deleted.iter().flat_map(|key| self.dates_of(key)).collect();
+                for key in deleted.into_iter().chain(dates) {
                     self.write(key, None, None, &hit);
                 }
             }
@@ -86,7 +99,29 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn deleted_keys(&self, hit: &Hit) -> Vec<String> {
+    /// Whether a key is known with a value that this one says nothing of.
+    fn is_otherwise(&self, key: &str, value: &str) -> bool {
+        let said = self.entries.get(key).map(|entry| entry.value.as_ref());
+        let known = || self.call.facts.iter().find(|(known, _)| known == key).map(|(_, fact)| &fact.value);
+        let old = said.unwrap_or_else(known);
+        old.is_some_and(|old| !same_words(old, value))
+    }
+
+    /// The dates that were given in the words that gave a plan: they go with it.
+    fn dates_of(&self, plan: &str) -> Vec<String> {
+        let said = |key: &str| self.entries.get(key).filter(|entry| entry.kind == Some(Kind::Project));
+        let known = |key: &str| self.call.facts.iter().find(|(known, _)| known == key).map(|(_, fact)| fact);
+        let together = |date: &&str| match (said(plan), said(date)) {
+            (Some(plan), Some(date)) => plan.message == date.message,
+            (None, None) => known(plan).zip(known(date)).is_some_and(|(plan, date)| {
+                plan.kind == Kind::Project && plan.source_event_ids == date.source_event_ids
+            }),
+            _ => false,
+        };
+        DATES.into_iter().filter(|date| *date != plan).filter(together).map(str::to_owned).collect()
+    }
+
+    fn deleted_keys(&self, hit: &Hit, topics: &BTreeMap<String, Vec<String>>) -> Vec<String> {
         let is_meant = |key: &str| match hit.key.strip_suffix('*') {
             Some(beginning) => key.starts_with(beginning),
             None => key == hit.key,
@@ -107,8 +142,25 @@ impl<'a> Ledger<'a> {
             Some(value) => {
                 let names =
                     |key: &str, text: &str| same_words(value, text) || same_words(value, &key.replace('_', " "));
-                let keys = meant.filter(|(key, text)| text.is_some_and(|text| names(key, text)));
-                keys.map(|(key, _)| key.clone()).collect()
+                let meant: Vec<(&String, Option<&String>)> = meant.collect();
+                let named = meant.iter().filter(|(key, text)| text.is_some_and(|text| names(key, text)));
+                let named: Vec<String> = named.map(|(key, _)| (*key).clone()).collect();
+                if !named.is_empty() {
+                    return named;
+                }
+                let value = comparable(value);
+                let topics = value.split(' ').filter_map(|word| topics.get(word)).flatten();
+                let topics: Vec<&String> = topics.collect();
+                let of_topic = |key: &str| {
+                    topics
+                        .iter()
+                        .any(|topic| topic.strip_suffix('*').map_or(*topic == key, |start| key.starts_with(start)))
+                };
+                meant
+                    .iter()
+                    .filter(|(key, text)| text.is_some() && of_topic(key))
+                    .map(|(key, _)| (*key).clone())
+                    .collect()
             }
         }
     }

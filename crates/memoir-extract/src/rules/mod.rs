@@ -9,6 +9,7 @@
 //! A first pass over a message, one automaton for all rules ([`literals`]), tells which rules could match at all; for
 //! most messages that is none, and nothing else is done.
 
+mod claim;
 mod example;
 mod file;
 mod guard;
@@ -22,6 +23,9 @@ mod reading;
 mod rule;
 mod shape;
 mod source;
+mod tagger;
+mod tagging;
+mod training;
 
 use std::path::Path;
 
@@ -29,14 +33,19 @@ use memoir_core::evidence::Quote;
 use memoir_core::profile::{Evidence, ExtractionCall, Message, ProposedFact};
 use memoir_core::text::comparable;
 
+use self::claim::{Claim, Effect, Tag};
+use self::example::Example;
 use self::guard::Guards;
 use self::ledger::Ledger;
 use self::passage::Passage;
 use self::pattern::Pattern;
 use self::prefilter::{Literal, Prefilter, RuleSet};
 use self::reading::Reading;
-use self::rule::{Effect, Rule};
+use self::rule::Rule;
 use self::source::Source;
+pub use self::tagger::{TrainingOptions, TrainingSentence};
+use self::tagging::{Tagged, Tagging};
+pub use self::training::{Annotated, TrainingError};
 use crate::ExtractError;
 
 /// A set of rules, ready to be used from many threads.
@@ -48,6 +57,9 @@ pub struct Rules {
     asked: RuleSet,
     /// By the number of the language.
     guards: Vec<Guards>,
+    /// Numbered behind the rules.
+    tags: Vec<Tag>,
+    taggers: Vec<Tagging>,
 }
 
 impl std::fmt::Debug for Rules {
@@ -66,8 +78,8 @@ impl Rules {
         let names = || sources.iter().map(|source| source.name.as_ref());
         for rule in &rules.rules {
             rule.patterns().try_for_each(Pattern::compile).map_err(|problem| ExtractError::Rule {
-                file: names().nth(rule.language).unwrap_or_default().to_owned(),
-                rule: rule.name.clone(),
+                file: names().nth(rule.claim.language).unwrap_or_default().to_owned(),
+                rule: rule.claim.name.clone(),
                 problem,
             })?;
         }
@@ -99,13 +111,21 @@ impl Rules {
     }
 
     /// The rules, and the examples of each language.
-    fn compile(sources: &[Source]) -> Result<(Self, Vec<Vec<example::Example>>), ExtractError> {
+    fn compile(sources: &[Source]) -> Result<(Self, Vec<Vec<Example>>), ExtractError> {
         let (mut rules, mut guards, mut examples) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tags, mut taggers, mut tag_examples) = (Vec::new(), Vec::new(), Vec::new());
         for (language, source) in sources.iter().enumerate() {
             let compiled = file::compile(&source.text, &source.name, language, rules.len())?;
+            taggers.extend(Tagging::new(source, language, &compiled.tags, tags.len())?);
+            tag_examples.push((tags.len(), compiled.tag_examples));
             rules.extend(compiled.rules);
+            tags.extend(compiled.tags);
             guards.push(compiled.guards);
             examples.push(compiled.examples);
+        }
+        for (examples, (before, of_tags)) in examples.iter_mut().zip(tag_examples) {
+            let numbered = |example: Example| Example { rule: rules.len() + before + example.rule, ..example };
+            examples.extend(of_tags.into_iter().map(numbered));
         }
         // Behind the rules stands, for each language, what begins a pasted text.
         let needs = rules.iter().map(Rule::needs).chain(guards.iter().map(|guards| guards.pasted_needs.as_slice()));
@@ -115,7 +135,13 @@ impl Rules {
         })?;
         let mut asked = RuleSet::new(rules.len() + guards.len());
         (0..).zip(&rules).filter(|(_, rule)| rule.asked.is_some()).for_each(|(number, _)| asked.insert(number));
-        Ok((Self { rules, prefilter, asked, guards }, examples))
+        Ok((Self { rules, prefilter, asked, guards, tags, taggers }, examples))
+    }
+
+    /// What a rule or a tag says, by its number.
+    fn claim(&self, number: usize) -> Option<&Claim> {
+        let tag = || self.tags.get(number.checked_sub(self.rules.len())?).map(|tag| &tag.claim);
+        self.rules.get(number).map(|rule| &rule.claim).or_else(tag)
     }
 
     /// How many rules there are.
@@ -150,7 +176,7 @@ impl Rules {
             return Vec::new();
         }
         // What corrects or takes back a value needs the value, which an older message may hold.
-        if hits.iter().any(|hit| self.rules.get(hit.rule).is_some_and(Rule::looks_back)) {
+        if hits.iter().any(|hit| self.claim(hit.rule).is_some_and(Claim::looks_back)) {
             let mut older = Vec::new();
             for at in (0..request.window.len()).filter(|at| !fresh(at)) {
                 self.read(&reading, at, &mut older);
@@ -158,7 +184,7 @@ impl Rules {
             hits.append(&mut older);
         }
         hits.sort_by_key(|hit| (hit.message, hit.start, hit.rule));
-        let mut ledger = Ledger::new(call, &self.rules);
+        let mut ledger = Ledger::new(call, self);
         for hit in hits {
             ledger.enter(hit);
         }
@@ -166,7 +192,7 @@ impl Rules {
     }
 
     /// Adds what one message says.
-    fn read(&self, reading: &Reading<'_>, at: usize, hits: &mut Vec<Hit>) {
+    fn read<'r>(&'r self, reading: &'r Reading<'r>, at: usize, hits: &mut Vec<Hit>) {
         if !reading.message(at).is_some_and(Message::is_users) {
             return;
         }
@@ -183,10 +209,12 @@ impl Rules {
                 candidates.remove(number);
             }
         }
-        if candidates.is_empty() {
+        if candidates.is_empty() && self.taggers.is_empty() {
             return;
         }
         let first_of_message = hits.len();
+        let mut tagged: Vec<Tagged<'_>> =
+            self.taggers.iter().map(|tagging| Tagged::new(tagging, reading, at)).collect();
         let passage = Passage::new(text.clone(), &pasted_in, &self.guards);
         for sentence in passage.sentences() {
             let first = hits.len();
@@ -195,7 +223,7 @@ impl Rules {
             of_sentence.keep(&candidates);
             for number in of_sentence.iter() {
                 let Some(rule) = self.rules.get(number) else { continue };
-                let Some(guards) = self.guards.get(rule.language) else { continue };
+                let Some(guards) = self.guards.get(rule.claim.language) else { continue };
                 rule.find(&sentence, guards, |found| {
                     // Of two rules that read the same words for one key the first one counts.
                     let overlaps = |hit: &Hit| {
@@ -204,6 +232,13 @@ impl Rules {
                     };
                     if !hits.get(first..).is_some_and(|hits| hits.iter().any(overlaps)) {
                         hits.push(Hit { rule: number, message: at, ..found });
+                    }
+                });
+            }
+            for tagged in &mut tagged {
+                tagged.sentence(self, &sentence, |found| {
+                    if !hits.get(first..).is_some_and(|hits| hits.iter().any(|hit| hit.says_the_same(&found))) {
+                        hits.push(Hit { message: at, ..found });
                     }
                 });
             }
@@ -216,12 +251,12 @@ impl Rules {
 
     /// `None` where the quote would not hold: combining characters may bind a word to what follows it.
     fn propose(&self, call: &ExtractionCall, entry: ledger::Entry) -> Option<(usize, ProposedFact)> {
-        let rule = self.rules.get(entry.rule)?;
+        let claim = self.claim(entry.rule)?;
         let message = &call.request.window.get(entry.message)?.message;
         if !Quote::new(&entry.quote)?.occurs_in(&comparable(&message.content)) {
             return None;
         }
-        let (kind, value, action) = match (&rule.effect, entry.value) {
+        let (kind, value, action) = match (&claim.effect, entry.value) {
             (Effect::Deleted, _) | (_, None) => (String::new(), String::new(), "deleted"),
             (_, Some(value)) => (entry.kind.map_or_else(String::new, |kind| kind.to_string()), value, "new"),
         };
@@ -229,10 +264,10 @@ impl Rules {
             key: entry.key,
             kind,
             value,
-            confidence: rule.confidence,
+            confidence: claim.confidence,
             action: action.to_owned(),
             evidence: vec![Evidence { event_id: Some(message.event_id.clone()), quote: Some(entry.quote) }],
-            reason: format!("the user wrote \"{}\" (rule {})", entry.sentence, rule.name),
+            reason: format!("the user wrote \"{}\" (rule {})", entry.sentence, claim.name),
         };
         Some((entry.rule, fact))
     }
@@ -251,6 +286,20 @@ struct Hit {
     value: Option<String>,
     quote: String,
     sentence: String,
+    /// How likely the tagger holds the label; `None` is a rule's.
+    probability: Option<f32>,
+}
+
+impl Hit {
+    /// Whether both are of one key, or the value of one stands in that of the other.
+    fn says_the_same(&self, other: &Self) -> bool {
+        if self.key == other.key {
+            return true;
+        }
+        let (Some(one), Some(other)) = (&self.value, &other.value) else { return false };
+        let (one, other) = (comparable(one), comparable(other));
+        one.contains(&other) || other.contains(&one)
+    }
 }
 
 #[cfg(test)]

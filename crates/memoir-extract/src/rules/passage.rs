@@ -90,7 +90,7 @@ fn code_spans(text: &str) -> Vec<(usize, usize)> {
     while let Some(from) = fences.next() {
         spans.push((from, fences.next().map_or(usize::MAX, |to| to + 3)));
     }
-    for opening in ["{\"", "[{", "### ", "<<<", "</"] {
+    for opening in ["{\"", "[{", "[[", "### ", "<<<", "</"] {
         spans.extend(text.find(opening).map(|from| (from, usize::MAX)));
     }
     // A mail's quoted line: "> " at the beginning of something, before a capital letter.

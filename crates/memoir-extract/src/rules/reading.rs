@@ -8,12 +8,15 @@ use super::guard::{Guards, SceneMark, has_stage_directions};
 use super::passage::straight;
 use super::plain::TextBuffer;
 use super::prefilter::Literal;
+use super::tagger::{MessageWords, Tagger};
 
 pub(super) struct Reading<'w> {
     window: &'w [WindowMessage],
     guards: &'w [Guards],
     texts: Vec<OnceCell<TextBuffer<'w>>>,
     scenes: Vec<OnceCell<SceneMark>>,
+    /// The words of each message, as taggers form them.
+    words: Vec<OnceCell<MessageWords>>,
     /// Of the message that is being read.
     pub literals: RefCell<Vec<Literal>>,
 }
@@ -21,7 +24,8 @@ pub(super) struct Reading<'w> {
 impl<'w> Reading<'w> {
     pub fn new(window: &'w [WindowMessage], guards: &'w [Guards]) -> Self {
         let (texts, scenes) = (vec![OnceCell::new(); window.len()], vec![OnceCell::new(); window.len()]);
-        Self { window, guards, texts, scenes, literals: RefCell::default() }
+        let words = vec![OnceCell::new(); window.len()];
+        Self { window, guards, texts, scenes, words, literals: RefCell::default() }
     }
 
     pub fn message(&self, at: usize) -> Option<&'w Message> {
@@ -32,6 +36,12 @@ impl<'w> Reading<'w> {
     pub fn text(&self, at: usize) -> Option<&TextBuffer<'w>> {
         let message = self.message(at)?;
         Some(self.texts.get(at)?.get_or_init(|| TextBuffer::new(straight(&message.content))))
+    }
+
+    /// The words of a message, as taggers form them.
+    pub fn words(&self, at: usize) -> Option<&MessageWords> {
+        let words = || self.text(at).map_or_else(Vec::new, |text| Tagger::words(text.text().written));
+        Some(self.words.get(at)?.get_or_init(words))
     }
 
     /// What the assistant said directly before a message, in its conversation.

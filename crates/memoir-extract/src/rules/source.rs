@@ -11,17 +11,25 @@ use crate::ExtractError;
 pub(super) struct Source {
     pub name: Cow<'static, str>,
     pub text: Cow<'static, str>,
+    /// The tagger beside the file: `en.tagger` beside `en.toml`.
+    pub tagger: Option<Cow<'static, [u8]>>,
 }
 
 /// The rules that come with Memoir, a language each.
 pub(super) const BUILT_IN: [Source; 3] = [
-    built_in("config/rules/en.toml (built in)", include_str!("../../../../config/rules/en.toml")),
-    built_in("config/rules/de.toml (built in)", include_str!("../../../../config/rules/de.toml")),
-    built_in("config/rules/es.toml (built in)", include_str!("../../../../config/rules/es.toml")),
+    built_in("config/rules/en.toml (built in)", include_str!("../../../../config/rules/en.toml"), Some(EN_TAGGER)),
+    built_in("config/rules/de.toml (built in)", include_str!("../../../../config/rules/de.toml"), None),
+    built_in("config/rules/es.toml (built in)", include_str!("../../../../config/rules/es.toml"), None),
 ];
 
-const fn built_in(name: &'static str, text: &'static str) -> Source {
-    Source { name: Cow::Borrowed(name), text: Cow::Borrowed(text) }
+const EN_TAGGER: &[u8] = include_bytes!("../../../../config/rules/en.tagger");
+
+const fn built_in(name: &'static str, text: &'static str, tagger: Option<&'static [u8]>) -> Source {
+    let tagger = match tagger {
+        Some(bytes) => Some(Cow::Borrowed(bytes)),
+        None => None,
+    };
+    Source { name: Cow::Borrowed(name), text: Cow::Borrowed(text), tagger }
 }
 
 /// A file, or the `.toml` files of a folder in the order of their names.
@@ -46,7 +54,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<Source>, ExtractError> {
     }
     let read = |file: PathBuf| {
         let text = std::fs::read_to_string(&file).map_err(failed(&file))?;
-        Ok(Source { name: file.display().to_string().into(), text: text.into() })
+        let tagger = file.with_extension("tagger");
+        let bytes = if tagger.is_file() { Some(std::fs::read(&tagger).map_err(failed(&tagger))?) } else { None };
+        Ok(Source { name: file.display().to_string().into(), text: text.into(), tagger: bytes.map(Cow::Owned) })
     };
     files.into_iter().map(read).collect()
 }

@@ -29,7 +29,7 @@ fn every_example_of_the_built_in_rules_comes_out_as_it_says() {
 #[test]
 fn every_built_in_rule_waits_for_literals_or_for_a_question_so_that_most_messages_cost_nothing() {
     let greedy = rules().rules.iter().filter(|rule| rule.needs.is_empty() && rule.asked.is_none());
-    assert_eq!(greedy.map(|rule| rule.name.as_str()).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(greedy.map(|rule| rule.claim.name.as_str()).collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]
@@ -189,7 +189,8 @@ fn secrets_are_no_values() {
 fn a_wrong_rules_file_is_told_with_the_rule_s_name() {
     let [Source { text: english, .. }, ..] = source::BUILT_IN;
     let head = english.split("\n[[rule]]\n").next().unwrap();
-    let load = |text: &str| Rules::load(&[Source { name: "my.toml".into(), text: text.to_owned().into() }]);
+    let load =
+        |text: &str| Rules::load(&[Source { name: "my.toml".into(), text: text.to_owned().into(), tagger: None }]);
     let rule = |body: &str| format!("{head}\n[[rule]]\nname = \"mine\"\n{body}");
     let good = "pattern = '''i like (?P<thing>\\w+)'''\nkey = \"k\"\nkind = \"preference\"\nvalue = \"{thing}\"\n";
     let told = |text: &str| load(text).unwrap_err().to_string();
@@ -220,15 +221,107 @@ fn a_folder_holds_a_file_a_language_each_with_guards_of_its_own() {
     let folder = std::env::temp_dir().join(format!("memoir-rules-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     assert!(Rules::load_path(&folder).unwrap_err().to_string().contains("ends in .toml"));
-    for Source { name, text } in source::BUILT_IN {
-        let name = name.rsplit('/').next().unwrap().split(' ').next().unwrap().to_owned();
-        std::fs::write(folder.join(name), text.as_ref()).unwrap();
+    for Source { name, text, tagger } in source::BUILT_IN {
+        let file = folder.join(name.rsplit('/').next().unwrap().split(' ').next().unwrap());
+        std::fs::write(&file, text.as_ref()).unwrap();
+        if let Some(tagger) = tagger {
+            std::fs::write(file.with_extension("tagger"), tagger).unwrap();
+        }
     }
     std::fs::write(folder.join("notes.txt"), "no rules").unwrap();
     let loaded = Rules::load_path(&folder);
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(loaded.unwrap().len(), rules().len());
     assert!(Rules::load_path(&folder).unwrap_err().to_string().contains("cannot read the rules file"));
+}
+
+/// The conversations that the tagger was trained on, a few of each file.
+fn annotated() -> Vec<Annotated> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../training/en");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    files
+        .flat_map(|file| file.lines().step_by(16).map(|line| Annotated::parse(line).unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Where the file and what the tagger looks at do not fit any more, next to nothing is found.
+#[test]
+fn the_tagger_finds_most_of_what_it_was_trained_on_and_little_else() {
+    let (mut wanted, mut right, mut wrong) = (0, 0, 0);
+    for conversation in annotated() {
+        let texts: Vec<&str> = conversation.texts.iter().map(String::as_str).collect();
+        let values: Vec<String> =
+            found(&texts).iter().filter_map(|fact| Some(comparable(fact.split_once('=')?.1))).collect();
+        let marked: Vec<String> = conversation.marked().map(comparable).collect();
+        let alike = |one: &String, other: &String| one.contains(other.as_str()) || other.contains(one.as_str());
+        wanted += marked.len();
+        right += marked.iter().filter(|mark| values.iter().any(|value| alike(value, mark))).count();
+        wrong += values.iter().filter(|value| !marked.iter().any(|mark| alike(value, mark))).count();
+    }
+    let share = f64::from(u32::try_from(right).unwrap()) / f64::from(u32::try_from(wanted).unwrap());
+    assert!(wanted > 1000 && share > 0.4 && wrong * 4 < right, "{right} of {wanted}, {wrong} others");
+}
+
+#[test]
+fn the_tagger_finds_what_no_rule_has_words_for() {
+    for (text, expected) in [
+        ("quick one, since i mend roofs for a living: how hot does slate get", "occupation="),
+        ("down here in Hobart the spiders are enormous. which ones bite", "location=Hobart"),
+    ] {
+        let facts = found(&[text]);
+        assert!(facts.iter().any(|fact| fact.starts_with(expected)), "{text}: {facts:?}");
+    }
+}
+
+#[test]
+fn a_plan_that_is_cancelled_takes_its_date_along() {
+    let messages = ["We're off to Norway in July", "Cancel the Norway trip, we're staying home"];
+    let facts = found(&messages);
+    assert!(facts.contains(&"-trip".to_owned()) && facts.contains(&"-trip_date".to_owned()), "{facts:?}");
+}
+
+#[test]
+fn a_rules_file_with_tags_needs_a_tagger_that_knows_their_labels() {
+    let [english, ..] = &source::BUILT_IN;
+    let without = Source { tagger: None, ..english.clone() };
+    let error = Rules::load(&[without]).unwrap_err().to_string();
+    assert!(error.contains("no tagger lies beside it"), "{error}");
+    let torn = english.tagger.as_ref().map(|bytes| bytes.iter().copied().take(1000).collect());
+    let error = Rules::load(&[Source { tagger: torn, ..english.clone() }]).unwrap_err().to_string();
+    assert!(error.contains("it ends too early"), "{error}");
+    let text = english.text.replace("label = \"occupation\"", "label = \"craft\"");
+    let error = Rules::load(&[Source { text: text.into(), ..english.clone() }]).unwrap_err().to_string();
+    assert!(error.contains("no label \"craft\""), "{error}");
+}
+
+#[test]
+fn training_gives_a_tagger_that_does_what_it_was_shown() {
+    let lines = [
+        "i live in [Leeds|location] now",
+        "i live in [Graz|location] these days",
+        "do you know Leeds?",
+        "i have two cats at home",
+        "i live in [Accra|location]",
+        "what is Graz like",
+    ];
+    let sentences: Vec<TrainingSentence> =
+        lines.iter().flat_map(|line| rules().training_sentences(&Annotated::parse(line).unwrap())).collect();
+    let options =
+        TrainingOptions { passes: 40, l1: 0.1, dropout: 0.0, seen: 1, lost: 0.0, ..TrainingOptions::default() };
+    let file = rules().train_tagger(&sentences, &options);
+    assert_eq!(file, rules().train_tagger(&sentences, &options));
+    let [english, ..] = &source::BUILT_IN;
+    let text = english.text.split("\n[[rule]]\n").next().unwrap().to_owned()
+        + "\n[shapes.span]\n[[tag]]\nlabel = \"location\"\nshape = \"span\"\nkey = \"location\"\nkind = \"identity\"\n"
+        + "value = \"{span}\"\nthreshold = 0.5\n";
+    let source = Source { text: text.into(), tagger: Some(file.into()), ..english.clone() };
+    let trained = Rules::load(&[source]).unwrap();
+    let values =
+        |text: &str| -> Vec<String> { trained.extract(&call_of(&[text])).into_iter().map(|fact| fact.value).collect() };
+    assert_eq!(values("i live in Quito now"), ["Quito"]);
+    assert_eq!(values("do you know Quito?"), [""; 0]);
+    assert!(Annotated::parse("i live in [Leeds now").is_err());
+    assert!(Annotated::parse("i live in [Leeds] now").is_err());
 }
 
 /// Words that rules look for, in any order, between anything else.
