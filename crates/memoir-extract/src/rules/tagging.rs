@@ -85,7 +85,7 @@ impl<'r> Tagged<'r> {
         let text = sentence.text.written;
         let tagger = &self.tagging.tagger;
         let guards = rules.guards.get(self.tagging.language);
-        if !sentence.imagined && !guards.is_some_and(|guards| guards.jests(sentence.text)) {
+        if !sentence.imagined {
             let said = || self.said.get_or_init(|| said(self.reading, self.at));
             tagger.tag(text, &self.context, said, &mut self.scratch, |span| {
                 let Some(number) = self.tagging.tags.get(span.label).copied().flatten() else { return };
@@ -94,7 +94,7 @@ impl<'r> Tagged<'r> {
                     return;
                 }
                 let before = sentence.text.before(span.start);
-                if guards.is_some_and(|guards| guards.fancied.is_match(before)) {
+                if guards.is_some_and(|guards| guards.jests(sentence.text) || guards.fancied.is_match(before)) {
                     return;
                 }
                 let whole = (quote_start(text, span.start), span.end);
