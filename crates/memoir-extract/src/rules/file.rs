@@ -187,6 +187,7 @@ pub(super) fn compile(text: &str, name: &str, language: usize, rules_before: usi
         let compiled = compiled.map_err(|problem| whole(format!("shape {shape:?}: {problem}")))?;
         shapes.insert(shape, Arc::new(compiled));
     }
+    let own = Own { language, separators: &separators, keys: &keys, topics: &topics };
     let mut rules: Vec<Rule> = Vec::with_capacity(file.rule.len());
     let mut examples = Vec::new();
     for table in file.rule {
@@ -206,7 +207,6 @@ pub(super) fn compile(text: &str, name: &str, language: usize, rules_before: usi
             found.ok_or_else(|| format!("it yields to {name:?}, and no rule of that name stands before it"))
         };
         let yields_to = table.yields_to.iter().map(number_of).collect::<Result<_, _>>().map_err(&wrong)?;
-        let own = Own { language, separators: &separators, keys: &keys, topics: &topics };
         let compiled = compile_rule(table, &vocabulary, &shapes, &own).map_err(&wrong)?;
         rules.push(Rule { yields_to, ..compiled });
     }
@@ -217,7 +217,6 @@ pub(super) fn compile(text: &str, name: &str, language: usize, rules_before: usi
             return Err(wrong("another tag has this label".to_owned()));
         }
         add_examples(&mut tag_examples, tags.len(), &table.matches, &table.rejects).map_err(&wrong)?;
-        let own = Own { language, separators: &separators, keys: &keys, topics: &topics };
         tags.push(compile_tag(&table, &shapes, &own).map_err(&wrong)?);
     }
     Ok(Compiled { rules, tags, guards, examples, tag_examples })

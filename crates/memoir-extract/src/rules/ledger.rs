@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use memoir_core::evidence::Quote;
-use memoir_core::profile::{ExtractionCall, Kind};
+use memoir_core::profile::{ExtractionCall, Fact, Kind};
 use memoir_core::text::comparable;
 
 use super::claim::Effect;
@@ -102,18 +102,21 @@ impl<'a> Ledger<'a> {
     /// Whether a key is known with a value that this one says nothing of.
     fn is_otherwise(&self, key: &str, value: &str) -> bool {
         let said = self.entries.get(key).map(|entry| entry.value.as_ref());
-        let known = || self.call.facts.iter().find(|(known, _)| known == key).map(|(_, fact)| &fact.value);
-        let old = said.unwrap_or_else(known);
+        let old = said.unwrap_or_else(|| self.remembered(key).map(|fact| &fact.value));
         old.is_some_and(|old| !same_words(old, value))
+    }
+
+    /// What was remembered of a key before this window.
+    fn remembered(&self, key: &str) -> Option<&Fact> {
+        self.call.facts.iter().find(|(known, _)| known == key).map(|(_, fact)| fact)
     }
 
     /// The dates that were given in the words that gave a plan: they go with it.
     fn dates_of(&self, plan: &str) -> Vec<String> {
         let said = |key: &str| self.entries.get(key).filter(|entry| entry.kind == Some(Kind::Project));
-        let known = |key: &str| self.call.facts.iter().find(|(known, _)| known == key).map(|(_, fact)| fact);
         let together = |date: &&str| match (said(plan), said(date)) {
             (Some(plan), Some(date)) => plan.message == date.message,
-            (None, None) => known(plan).zip(known(date)).is_some_and(|(plan, date)| {
+            (None, None) => self.remembered(plan).zip(self.remembered(date)).is_some_and(|(plan, date)| {
                 plan.kind == Kind::Project && plan.source_event_ids == date.source_event_ids
             }),
             _ => false,
@@ -122,15 +125,11 @@ impl<'a> Ledger<'a> {
     }
 
     fn deleted_keys(&self, hit: &Hit, topics: &BTreeMap<String, Vec<String>>) -> Vec<String> {
-        let is_meant = |key: &str| match hit.key.strip_suffix('*') {
-            Some(beginning) => key.starts_with(beginning),
-            None => key == hit.key,
-        };
         let known = self.call.facts.iter().map(|(key, fact)| (key, Some(&fact.value)));
         let said = self.entries.iter().map(|(key, entry)| (key, entry.value.as_ref()));
         // What was said in this window is newer than what is remembered.
         let known = known.filter(|(key, _)| !self.entries.contains_key(*key));
-        let meant = known.chain(said).filter(|(key, _)| is_meant(key));
+        let meant = known.chain(said).filter(|(key, _)| stands_for(&hit.key, key));
         match &hit.value {
             None => {
                 let mut keys: Vec<String> = meant.map(|(key, _)| key.clone()).collect();
@@ -149,13 +148,8 @@ impl<'a> Ledger<'a> {
                     return named;
                 }
                 let value = comparable(value);
-                let topics = value.split(' ').filter_map(|word| topics.get(word)).flatten();
-                let topics: Vec<&String> = topics.collect();
-                let of_topic = |key: &str| {
-                    topics
-                        .iter()
-                        .any(|topic| topic.strip_suffix('*').map_or(*topic == key, |start| key.starts_with(start)))
-                };
+                let topics: Vec<&String> = value.split(' ').filter_map(|word| topics.get(word)).flatten().collect();
+                let of_topic = |key: &str| topics.iter().any(|topic| stands_for(topic, key));
                 meant
                     .iter()
                     .filter(|(key, text)| text.is_some() && of_topic(key))
@@ -164,6 +158,11 @@ impl<'a> Ledger<'a> {
             }
         }
     }
+}
+
+/// Whether a key is the one that is meant, or begins as the one that ends in `*`.
+fn stands_for(meant: &str, key: &str) -> bool {
+    meant.strip_suffix('*').map_or(key == meant, |beginning| key.starts_with(beginning))
 }
 
 /// Whether one text stands in the other, as whole words.

@@ -91,9 +91,7 @@ impl Known {
             ),
         }
     }
-}
 
-impl Known {
     fn is_person(&self, word: u32) -> bool {
         [&self.first_person, &self.second_person, &self.third_person].iter().any(|words| words.contains(&word))
     }

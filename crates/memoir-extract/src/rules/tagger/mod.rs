@@ -199,30 +199,25 @@ impl Tagger {
         sums.clear();
         tokens.iter().for_each(|_| sums.extend_from_slice(row));
         let of = |at: usize| at * weights.width()..(at + 1) * weights.width();
+        let mut weigh = |passed_or_not: bool| {
+            let mut chance = false;
+            self.features.of_tokens(
+                tokens,
+                said,
+                |at| passed.get(at) == Some(&passed_or_not),
+                |at, features| {
+                    let Some(sums) = sums.get_mut(of(at)) else { return };
+                    features.iter().for_each(|feature| weights.add(*feature, sums));
+                    chance |= has_a_chance(sums.get(..self.model.tags.len()).unwrap_or_default());
+                },
+            );
+            chance
+        };
         // Those that the gate let pass come first: mostly they have no chance, and the others need not be looked at.
-        let mut chance = false;
-        self.features.of_tokens(
-            tokens,
-            said,
-            |at| passed.get(at) == Some(&true),
-            |at, features| {
-                let Some(sums) = sums.get_mut(of(at)) else { return };
-                features.iter().for_each(|feature| weights.add(*feature, sums));
-                chance |= has_a_chance(sums.get(..self.model.tags.len()).unwrap_or_default());
-            },
-        );
-        if !chance {
+        if !weigh(true) {
             return false;
         }
-        self.features.of_tokens(
-            tokens,
-            said,
-            |at| passed.get(at) == Some(&false),
-            |at, features| {
-                let Some(sums) = sums.get_mut(of(at)) else { return };
-                features.iter().for_each(|feature| weights.add(*feature, sums));
-            },
-        );
+        weigh(false);
         // Of the labels only those that some token may have take part.
         labels.clear();
         let tags = 0..self.model.tags.len();

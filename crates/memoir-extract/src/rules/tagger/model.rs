@@ -26,9 +26,7 @@ impl Words {
         let (middle, coarse) = self.coarser.get(usize::from(fine)).copied().unwrap_or_default();
         (fine + 1, middle + 1, coarse + 1)
     }
-}
 
-impl Words {
     /// A file of a tagger with these words.
     pub fn write(&self, trained: &Trained) -> Vec<u8> {
         let thousandths = |weight: f32| (weight / UNIT).round().clamp(f32::from(i16::MIN), f32::from(i16::MAX)) as i32;
@@ -56,19 +54,11 @@ impl Words {
             file.extend(tag.bytes());
         }
         u32s(&mut file, &mut trained.transitions.iter().map(|weight| weight.to_bits()));
-        let kept = |with: &Vec<(u8, f32)>| -> Vec<(u8, f32)> {
-            with.iter().copied().filter(|(_, value)| thousandths(*value) != 0).collect()
-        };
-        let features: Vec<(u32, Vec<(u8, f32)>)> = trained
-            .weights
-            .iter()
-            .map(|(hash, with)| (*hash, kept(with)))
-            .filter(|(_, with)| !with.is_empty())
-            .collect();
+        let features = &trained.weights;
         count(&mut file, features.len());
         u32s(&mut file, &mut features.iter().map(|(hash, _)| *hash));
         let mut begins = 0;
-        for (_, with) in &features {
+        for (_, with) in features {
             count(&mut file, begins);
             begins += with.len();
         }
